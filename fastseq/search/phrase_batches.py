@@ -81,7 +81,7 @@ def find_phrases(
         ),
     )  # fmt: skip
     values = model.values(np.arange(MOST_TF, dtype=np.float64)).astype(np.float32)
-    ids, bits = table.ids(numbers), counter.addresses(table, numbers.tolist())
+    ids, dense = table.ids(numbers), counter.phrase_addresses(table, numbers.tolist())
     impacts = scorer.sources(table, numbers).kept
     segments: list[tuple[Any, ...]] = []
     for number, (leaf, own) in enumerate(zip(collection.leaves, ids, strict=True)):
@@ -92,7 +92,7 @@ def find_phrases(
         positions = leaf.segment.unverified_positions
         assert positions is not None
         own_parts = impacts[number].parts, impacts[number].block
-        segments.append((leaf, own, bits[number], positions, own_parts, weighting, live))
+        segments.append((leaf, own, dense[number], positions, own_parts, weighting, live))
     overflow = np.zeros(n, np.uint8)
     longest, capacity = max(sizes), key_capacity(depth)
     step = max(min(_TASK, _MOST_KEYS // capacity), 1)
@@ -107,19 +107,15 @@ def find_phrases(
             stop = min(first + step, n)
             m = stop - first
             counts[:], best[:] = 0, 0
-            part = slice(int(starts[first]), int(starts[stop]))
-            own_starts = starts[first : stop + 1] - starts[first]
-            for leaf, own, dense, positions, parts, weighting, live in segments:
+            for leaf, own, addresses, positions, parts, weighting, live in segments:
                 collect_phrases(
                     keys[:m], counts[:m], best[:m], overflow[first:stop], leaf.segment.postings,
-                    *positions, *parts, own[part], dense[part], offsets[part], own_starts,
+                    *positions, *parts, own, addresses, offsets, starts[first : stop + 1],
                     terms.weights[first:stop], terms.base[first:stop], values,
                     np.float32(weighting.slope), weighting.factor, live, allowed, places,
                     numbers_to, leaf.first_row, leaf.segment.documents, depth, scratch,
                 )  # fmt: skip
-            write_phrases(
-                rows[first:stop], scores[first:stop], keys[:m], counts[:m], spare, depth
-            )
+            write_phrases(rows[first:stop], scores[first:stop], keys[:m], counts[:m], spare, depth)
 
     with ThreadPoolExecutor(threads, "fastseq-search") as pool:
         others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]

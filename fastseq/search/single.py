@@ -194,7 +194,7 @@ class SingleSearch:
         offsets, start = np.array(phrase.offsets, np.int64), _STARTS[n]
         weighted = np.array([weight], np.float32)
         ids = table.ids(np.array(numbers, np.int32))
-        bits = searcher.counter.addresses(table, numbers)
+        dense = searcher.counter.phrase_addresses(table, numbers)
         impacts = scorer.sources_of(table, numbers).kept
         for number, leaf in enumerate(searcher.collection.leaves):
             segment, own_ids = leaf.segment, ids[number]
@@ -208,7 +208,7 @@ class SingleSearch:
             assert weighting is not None
             collect_phrases(
                 memory.keys, memory.counts, memory.best, memory.overflow, segment.postings,
-                *positions, impacts[number].parts, impacts[number].block, own_ids, bits[number],
+                *positions, impacts[number].parts, impacts[number].block, own_ids, dense[number],
                 offsets, start, weighted, NO_BASE, _TFS, np.float32(weighting.slope),
                 weighting.factor, _ALL if leaf.live is None else leaf.live, allowed, memory.places,
                 _TERM_NUMBERS, leaf.first_row, segment.documents, k, memory.scratch,

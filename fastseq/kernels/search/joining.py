@@ -64,6 +64,7 @@ class Join(NamedTuple):
     low: Int64  # [S] how many of these are before the next candidate
     order: Int64  # [S] slots, those with the fewest places in the window first
     bits: Int64  # [S] the address of the bits and ranks of each slot (counting.py); 0 for none
+    short: Int64  # [S] that of the short positions of its term (counting.py); 0 for none
     state: Int64  # [1] 1 inside of a window that all lists have
     rows: Int64  # [TILE] the candidates: documents that all lists have
     places: Int64  # [S · TILE] places[s · TILE + c]: that of candidate c in the list of slot s
@@ -72,7 +73,7 @@ class Join(NamedTuple):
 def make_join(slots: int) -> Join:
     """Scratch for up to `slots` slots."""
     return Join(
-        *np.empty((7, slots), np.int64), np.empty(1, np.int64), np.empty(TILE, np.int64),
+        *np.empty((8, slots), np.int64), np.empty(1, np.int64), np.empty(TILE, np.int64),
         np.empty(slots * TILE, np.int64),
     )  # fmt: skip
 
@@ -102,7 +103,7 @@ def _next_run(join, lists, s):
 @inline
 def begin_join(join, lists, postings, terms):
     """Begin to intersect lists; those of slots of a term each, `terms`, are found first. None has
-    bits before its `bits` is set."""
+    bits or short positions before their addresses are set."""
     if len(lists.entry_ends) == 0:
         for s in range(len(lists.first)):
             term = np.uint64(terms[s])
@@ -114,6 +115,7 @@ def begin_join(join, lists, postings, terms):
         join.run[s] = lists.run[s]
         join.start[s] = lists.first[s]
         join.bits[s] = 0
+        join.short[s] = 0
         _enter_run(join, lists, s)
 
 

@@ -7,21 +7,15 @@ from numba import types
 
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import jit
-from fastseq.kernels.search.joining import (
-    TILE,
-    Lists,
-    begin_join,
-    keep_candidate,
-    next_candidates,
-)
-from fastseq.kernels.search.phrases import keep_pairs, phrase_frequency, point_cursors
+from fastseq.kernels.search.joining import Lists, begin_join, keep_candidate, next_candidates
+from fastseq.kernels.search.phrases import count_phrase, keep_matches
 
 _float32_at = array_at(types.float32)
 
 
 @jit
 def count_phrases(
-    counts, postings, data, blocks, terms, bits, offsets, starts, live, allowed, places,
+    counts, postings, data, blocks, terms, dense, offsets, starts, live, allowed, places,
     numbers, first_row, documents, scratch,
 ):  # fmt: skip
     """Add the documents of a segment with each of Q phrases to their counts.
@@ -30,7 +24,8 @@ def count_phrases(
     postings, data, blocks  of the segment (search/positions.py)
     terms     int32[n]    of the segment, those of phrase q, two or more, from starts[q] on; -1 for
                           a word that it lacks
-    bits      int64[n]    the address of the bits and ranks of each (counting.py), 0 for none
+    dense     int64[2, n] the addresses of the bits and ranks of each, and of its short positions
+                          (counting.py); 0 for none
     offsets   int64[n]    of the words in their phrase, from 0
     live      uint8[documents] or uint8[0]; allowed uint8[rows] or uint8[0]
     places    int64[3, S]    scratch for lists of up to S words
@@ -52,10 +47,11 @@ def count_phrases(
             postings.docs, postings.run_window, postings.run_count, places[0, :slots],
             places[1, :slots], places[2, :slots], numbers[:0], numbers[:0], no_parts, no_parts,
         )  # fmt: skip
-        join, cursors = scratch.join, scratch.cursors
+        join = scratch.join
         begin_join(join, lists, postings, own)
         for s in range(slots):
-            join.bits[s] = bits[first + s]
+            join.bits[s] = dense[0, first + s]
+            join.short[s] = dense[1, first + s]
         total = 0
         while True:
             found = next_candidates(join, lists, live, documents, np.float32(-1.0))
@@ -69,18 +65,11 @@ def count_phrases(
                             keep_candidate(join, slots, c, kept)
                         kept += 1
                 found = kept
-            if found > 0:
-                found = keep_pairs(scratch, postings, data, blocks, own_offsets, found)
-            if slots == 2:
-                total += found
-                continue
+            found = keep_matches(scratch, postings, data, blocks, lists, own_offsets, found)
             for c in range(found):
-                point_cursors(cursors, lists, join, c, numbers[: slots + 1])
-                cursors.at[join.order[0]] = scratch.pair_at[c]
-                cursors.at[join.order[1]] = scratch.pair_at[TILE + c]
                 total += (
-                    phrase_frequency(
-                        cursors, postings, data, blocks, own_offsets, join.order, 0, False
+                    count_phrase(
+                        scratch, postings, data, blocks, lists, own_offsets, numbers[: slots + 1], c
                     )
                     > 0
                 )

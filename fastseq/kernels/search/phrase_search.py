@@ -18,11 +18,11 @@ from fastseq.kernels.core.topk import (
     select_best,
     sort_descending,
 )
-from fastseq.kernels.search.joining import TILE, Lists, begin_join, next_candidates
-from fastseq.kernels.search.phrases import keep_pairs, phrase_frequency, point_cursors
+from fastseq.kernels.search.joining import Lists, begin_join, next_candidates
+from fastseq.kernels.search.phrases import count_phrase, keep_matches
 
 MOST_TF = 4096  # values of frequencies below this are in the table
-# By rounding, the part of a frequency may be above that of a larger one, by 6 · 2^-24 of it at most.
+# By rounding, the part of a frequency may be up to 6 · 2^-24 of it above that of a larger one.
 _ROUNDING = 1e-6
 
 
@@ -45,7 +45,7 @@ def _least_part(best_key, weight, base):
 
 @jit
 def collect_phrases(
-    keys, counts, best, overflow, postings, data, blocks, parts, part_blocks, terms, bits, offsets,
+    keys, counts, best, overflow, postings, data, blocks, parts, part_blocks, terms, dense, offsets,
     starts, weights, base, table, slope, factor, live, allowed, places, numbers, first_row,
     documents, k, scratch,
 ):  # fmt: skip
@@ -59,7 +59,8 @@ def collect_phrases(
     parts, part_blocks  of its Impacts, in which those of the terms are computed
     terms     int32[n]    of the segment, those of phrase q from starts[q] on; -1 for a word that it
                           lacks
-    bits      int64[n]    the address of the bits and ranks of each (counting.py), 0 for none
+    dense     int64[2, n] the addresses of the bits and ranks of each, and of its short positions
+                          (counting.py); 0 for none
     offsets   int64[n]    of the words in their phrase, from 0
     weights, base  float32[Q]
     table     float32[MOST_TF]  value of each frequency, with slope and factor float32[…] as in
@@ -83,30 +84,22 @@ def collect_phrases(
             postings.docs, postings.run_window, postings.run_count, places[0, :slots],
             places[1, :slots], places[2, :slots], numbers[:0], numbers[:0], parts, part_blocks,
         )  # fmt: skip
-        join, cursors = scratch.join, scratch.cursors
+        join = scratch.join
         begin_join(join, lists, postings, own)
         for s in range(slots):
-            join.bits[s] = bits[first + s]
+            join.bits[s] = dense[0, first + s]
+            join.short[s] = dense[1, first + s]
         weight = weights[q]
         while True:
             least = _least_part(best[q], weight, base[q])
             found = next_candidates(join, lists, live, documents, least)
             if found == 0:
                 break
-            if slots > 1 and found > 0:
-                found = keep_pairs(scratch, postings, data, blocks, own_offsets, found)
+            found = keep_matches(scratch, postings, data, blocks, lists, own_offsets, found)
             for c in range(found):
-                if slots == 2:
-                    tf = np.int64(scratch.pairs[c])
-                else:
-                    point_cursors(cursors, lists, join, c, numbers[: slots + 1])
-                    cursors.at[join.order[0]] = scratch.pair_at[c]
-                    cursors.at[join.order[1]] = scratch.pair_at[TILE + c]
-                    tf = np.int64(
-                        phrase_frequency(
-                            cursors, postings, data, blocks, own_offsets, join.order, 0, False
-                        )
-                    )
+                tf = count_phrase(
+                    scratch, postings, data, blocks, lists, own_offsets, numbers[: slots + 1], c
+                )
                 if tf == 0:
                     continue
                 if tf >= MOST_TF:

@@ -31,7 +31,9 @@ from fastseq.kernels.search.joining import (
     next_candidates,
 )
 from fastseq.kernels.search.positions import positions_start
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, frequency
+from fastseq.kernels.search.postings import WINDOW, frequency
+from fastseq.kernels.search.short_positions import LONG, MOST_SHORT, short_positions
+from fastseq.kernels.simd.bytes import count_ones, shared4
 
 END = 1 << 62  # the position of a cursor after its last one
 
@@ -60,15 +62,13 @@ class Scratch(NamedTuple):
     join: Join
     cursors: Cursors
     latest: Int64  # [S]
-    pairs: Int64  # [TILE] how often each candidate has the first pair
-    pair_at: Int64  # [2 · TILE] where the positions of its first word start, and of its second
+    counts: Int64  # [TILE] how often each candidate has the phrase; -1 where it must be counted
 
 
 def make_scratch(slots: int, terms: int) -> Scratch:
     """Scratch for phrases of up to `slots` slots that have up to `terms` terms together."""
     cursors = Cursors(*np.empty((4, slots), np.int64), *np.empty((4, terms), np.int64))
-    pairs, pair_at = np.empty(TILE, np.int64), np.empty(2 * TILE, np.int64)
-    return Scratch(make_join(slots), cursors, np.empty(slots, np.int64), pairs, pair_at)
+    return Scratch(make_join(slots), cursors, np.empty(slots, np.int64), np.empty(TILE, np.int64))
 
 
 @jit
@@ -334,60 +334,53 @@ def point_cursors(cursors, lists, join, c, starts):
                 cursors.at[first + j] = -1
 
 
-@inline
-def _count_pair(data, at, left, other_at, other_left, shift):
-    """How many positions of a posting are `shift` less than one of another.
-
-    at, left  where its data starts, and its frequency
-    """
-    end = np.uint64(len(data))
-    position, at = get(data, at)
-    other, other_at = get(data, other_at)
-    position += shift
-    count = 0
-    while True:
-        if position > other:
-            other_left -= 1
-            if other_left == 0 or other_at >= end:
-                return count
-            distance, other_at = get(data, other_at)
-            other += distance
-        else:
-            count += position == other
-            left -= 1
-            if left == 0 or at >= end:
-                return count
-            distance, at = get(data, at)
-            position += distance
-
-
 @optimised_helper
-def keep_pairs(scratch, postings, data, blocks, offsets, n):
-    """Keep those of the n candidates in which the two rarest slots, of a term each, are at the
-    right distance; returns how many.
-
-    The look-ups of one candidate after the other do not wait for each other.
+def keep_matches(scratch, postings, data, blocks, lists, offsets, n):
+    """Keep those of the n candidates that have an exact phrase of two slots or more, of a term
+    each, and those that it must be counted in, where a word has no short positions (`counts`).
+    Returns how many.
     """
-    join, pairs, pair_at = scratch.join, scratch.pairs, scratch.pair_at
-    a, b = join.order[0], join.order[1]
-    shift = offsets[b] - offsets[a]
+    join, counts = scratch.join, scratch.counts
+    slots = len(offsets)
+    lead = join.order[0]
+    longest = offsets[slots - 1] > MOST_SHORT
     kept = 0
     for c in range(n):
-        posting = np.uint64(join.places[a * TILE + c])
-        other = np.uint64(join.places[b * TILE + c])
-        at = positions_start(postings, data, blocks, posting)
-        other_at = positions_start(postings, data, blocks, other)
-        count = _count_pair(
-            data, at, frequency(postings, posting), other_at, frequency(postings, other), shift
-        )
-        if count > 0:
-            pairs[kept] = count
-            pair_at[kept] = np.int64(at)
-            pair_at[TILE + kept] = np.int64(other_at)
-            if kept < c:
-                keep_candidate(join, len(offsets), c, kept)
-            kept += 1
+        positions = short_positions(
+            postings, data, blocks, join.short[lead], lists.first[lead],
+            join.places[lead * TILE + c],
+        )  # fmt: skip
+        short = positions != LONG and not longest
+        starts = np.uint64(15)  # of the positions
+        i = 1
+        while short and i < slots and starts != np.uint64(0):
+            s = join.order[i]
+            others = short_positions(
+                postings, data, blocks, join.short[s], lists.first[s], join.places[s * TILE + c]
+            )
+            shift = offsets[s] - offsets[lead]
+            starts &= shared4(positions, others, np.uint8(max(shift, 0)), np.uint8(max(-shift, 0)))
+            short = others != LONG
+            i += 1
+        if short and starts == np.uint64(0):
+            continue
+        counts[kept] = np.int64(count_ones(starts)) if short else np.int64(-1)
+        if kept < c:
+            keep_candidate(join, slots, c, kept)
+        kept += 1
     return kept
+
+
+@inline
+def count_phrase(scratch, postings, data, blocks, lists, offsets, numbers, c):
+    """How often (int64) a candidate of `keep_matches` has the phrase; numbers int64[S + 1] are 0,
+    1, …"""
+    count = scratch.counts[c]
+    if count < 0:
+        join, cursors = scratch.join, scratch.cursors
+        point_cursors(cursors, lists, join, c, numbers)
+        count = np.int64(_exact_frequency(cursors, postings, data, blocks, offsets, join.order))
+    return count
 
 
 @jit
@@ -409,22 +402,21 @@ def phrase_documents(
     join, cursors = scratch.join, scratch.cursors
     begin_join(join, lists, postings, terms)
     slots = len(offsets)
-    by_pairs = slop == 0 and slots > 1 and len(lists.entry_ends) == 0
+    by_words = slop == 0 and slots > 1 and len(lists.entry_ends) == 0
     total = 0
     while True:
         found = next_candidates(join, lists, live, documents, np.float32(-1.0))
         if found == 0:
             return total
-        if by_pairs:
-            found = keep_pairs(scratch, postings, data, blocks, offsets, found)
+        if by_words:
+            found = keep_matches(scratch, postings, data, blocks, lists, offsets, found)
         for c in range(found):
-            if by_pairs and slots == 2:
-                tf = np.float64(scratch.pairs[c])
+            if by_words:
+                tf = np.float64(
+                    count_phrase(scratch, postings, data, blocks, lists, offsets, starts, c)
+                )
             else:
                 point_cursors(cursors, lists, join, c, starts)
-                if by_pairs:
-                    cursors.at[join.order[0]] = scratch.pair_at[c]
-                    cursors.at[join.order[1]] = scratch.pair_at[TILE + c]
                 tf = phrase_frequency(
                     cursors, postings, data, blocks, offsets, join.order, slop, repeats
                 )
