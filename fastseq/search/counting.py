@@ -11,7 +11,6 @@ import numpy as np
 from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search.counting import count_documents, fill_dense
 from fastseq.kernels.search.phrase_counting import count_phrases
-from fastseq.kernels.search.phrases import Scratch as PhraseScratch
 from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.postings import WINDOW, WORDS
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
@@ -44,7 +43,7 @@ class _Scratch(NamedTuple):
 class _PhraseScratch(NamedTuple):
     """What `count_phrases` needs for phrases of up to so many words."""
 
-    scratch: PhraseScratch
+    memory: Int64
     places: Int64  # [3, words]
     numbers: Int64  # [words + 1]
 
@@ -239,11 +238,11 @@ class Counter:
         starts = np.array([0, sizes[0]]) if len(sizes) == 1 else offsets_of(sizes)
         longest = max(sizes)
         try:
-            memory = self._phrase_scratch.pop()  # atomic, as append
+            scratch = self._phrase_scratch.pop()  # atomic, as append
         except IndexError:
-            memory = _make_phrase_scratch(_MOST_WORDS)
+            scratch = _make_phrase_scratch(_MOST_WORDS)
         if longest > _MOST_WORDS:
-            memory = _make_phrase_scratch(longest)
+            scratch = _make_phrase_scratch(longest)
         dense = self.phrase_addresses(table, numbers)
         ids = table.ids(np.array(numbers, np.int32))
         for leaf, own, places in zip(self._leaves, ids, dense, strict=True):
@@ -253,11 +252,11 @@ class Counter:
             assert positions is not None
             count_phrases(
                 counts, segment.postings, *positions, own, places, offsets, starts,
-                EVERY_ROW if leaf.live is None else leaf.live, allowed, memory.places,
-                memory.numbers, leaf.first_row, segment.documents, memory.scratch,
+                EVERY_ROW if leaf.live is None else leaf.live, allowed, scratch.places,
+                scratch.numbers, leaf.first_row, segment.documents, scratch.memory,
             )  # fmt: skip
         if len(self._phrase_scratch) < _CACHED_SCRATCH and longest <= _MOST_WORDS:
-            self._phrase_scratch.append(memory)
+            self._phrase_scratch.append(scratch)
         return counts
 
 

@@ -42,8 +42,7 @@ def phrase_terms(
 ) -> PhraseTerms | None:
     """The words of an exact phrase of several; None for another query.
 
-    tokens     numbers of the words of a text, -1 for a removed one; None for a text that must be
-               analysed otherwise
+    tokens     numbers of the words of a text, -1 for a removed one; None where terms are n-grams
     has_group  whether a term stands for several
     """
     if not isinstance(query, Phrase) or query.slop or query.field is not None:

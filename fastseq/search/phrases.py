@@ -195,7 +195,7 @@ def _joined(slots: Slots) -> tuple[Int32, Int64]:
 
 
 @contextmanager
-def _scratch(slots: int, terms: int) -> Iterator[kernels.Scratch]:
+def _scratch(slots: int, terms: int) -> Iterator[Int64]:
     """Scratch that no other thread uses."""
     if max(slots, terms) > _POOLED:
         yield kernels.make_scratch(slots, terms)
@@ -209,12 +209,10 @@ def _scratch(slots: int, terms: int) -> Iterator[kernels.Scratch]:
 
 
 _POOLED = 16  # slots and terms of the scratch in the pool, which takes 160 KB
-_pool: list[kernels.Scratch] = []
+_pool: list[Int64] = []
 
 
-def _lists(
-    postings: Postings, terms: Int32, starts: Int64, documents: int
-) -> tuple[Lists, int]:
+def _lists(postings: Postings, terms: Int32, starts: Int64, documents: int) -> tuple[Lists, int]:
     """The lists of slots, none of them empty, and an upper bound of the documents that all have."""
     slots = len(starts) - 1
     first, run, last_run = np.empty((3, slots), np.int64)

@@ -70,14 +70,6 @@ class Join(NamedTuple):
     places: Int64  # [S · TILE] places[s · TILE + c]: that of candidate c in the list of slot s
 
 
-def make_join(slots: int) -> Join:
-    """Scratch for up to `slots` slots."""
-    return Join(
-        *np.empty((8, slots), np.int64), np.empty(1, np.int64), np.empty(TILE, np.int64),
-        np.empty(slots * TILE, np.int64),
-    )  # fmt: skip
-
-
 # ---- windows
 
 

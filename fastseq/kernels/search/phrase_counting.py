@@ -8,7 +8,7 @@ from numba import types
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import jit
 from fastseq.kernels.search.joining import Lists, begin_join, keep_candidate, next_candidates
-from fastseq.kernels.search.phrases import count_phrase, keep_matches
+from fastseq.kernels.search.phrases import count_phrase, keep_matches, scratch_of
 
 _float32_at = array_at(types.float32)
 
@@ -16,7 +16,7 @@ _float32_at = array_at(types.float32)
 @jit
 def count_phrases(
     counts, postings, data, blocks, terms, dense, offsets, starts, live, allowed, places,
-    numbers, first_row, documents, scratch,
+    numbers, first_row, documents, memory,
 ):  # fmt: skip
     """Add the documents of a segment with each of Q phrases to their counts.
 
@@ -31,8 +31,11 @@ def count_phrases(
     places    int64[3, S]    scratch for lists of up to S words
     numbers   int64[S + 1]   0, 1, …
     first_row, documents  of the segment
+    memory    of `phrases.make_scratch`
     """
     no_parts = _float32_at(np.int64(0), np.int64(0))
+    scratch = scratch_of(memory)
+    join = scratch.join
     for q in range(len(counts)):
         first, last = starts[q], starts[q + 1]
         slots = last - first
@@ -47,7 +50,6 @@ def count_phrases(
             postings.docs, postings.run_window, postings.run_count, places[0, :slots],
             places[1, :slots], places[2, :slots], numbers[:0], numbers[:0], no_parts, no_parts,
         )  # fmt: skip
-        join = scratch.join
         begin_join(join, lists, postings, own)
         for s in range(slots):
             join.bits[s] = dense[0, first + s]

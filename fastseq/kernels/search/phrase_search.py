@@ -19,7 +19,7 @@ from fastseq.kernels.core.topk import (
     sort_descending,
 )
 from fastseq.kernels.search.joining import Lists, begin_join, next_candidates
-from fastseq.kernels.search.phrases import count_phrase, keep_matches
+from fastseq.kernels.search.phrases import count_phrase, keep_matches, scratch_of
 
 MOST_TF = 4096  # values of frequencies below this are in the table
 # By rounding, the part of a frequency may be up to 6 · 2^-24 of it above that of a larger one.
@@ -47,7 +47,7 @@ def _least_part(best_key, weight, base):
 def collect_phrases(
     keys, counts, best, overflow, postings, data, blocks, parts, part_blocks, terms, dense, offsets,
     starts, weights, base, table, slope, factor, live, allowed, places, numbers, first_row,
-    documents, k, scratch,
+    documents, k, memory,
 ):  # fmt: skip
     """Add the hits of a segment to those of Q phrases.
 
@@ -69,7 +69,10 @@ def collect_phrases(
     places    int64[3, S]    scratch for lists of up to S words
     numbers   int64[S + 1]   0, 1, …
     first_row, documents  of the segment
+    memory    of `phrases.make_scratch`
     """
+    scratch = scratch_of(memory)
+    join = scratch.join
     for q in range(len(counts)):
         first, last = starts[q], starts[q + 1]
         slots = last - first
@@ -84,7 +87,6 @@ def collect_phrases(
             postings.docs, postings.run_window, postings.run_count, places[0, :slots],
             places[1, :slots], places[2, :slots], numbers[:0], numbers[:0], parts, part_blocks,
         )  # fmt: skip
-        join = scratch.join
         begin_join(join, lists, postings, own)
         for s in range(slots):
             join.bits[s] = dense[0, first + s]

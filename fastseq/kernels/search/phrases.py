@@ -27,7 +27,6 @@ from fastseq.kernels.search.joining import (
     Join,
     begin_join,
     keep_candidate,
-    make_join,
     next_candidates,
 )
 from fastseq.kernels.search.positions import positions_start
@@ -36,6 +35,7 @@ from fastseq.kernels.search.short_positions import LONG, MOST_SHORT, short_posit
 from fastseq.kernels.simd.bytes import count_ones, shared4
 
 END = 1 << 62  # the position of a cursor after its last one
+_PER_SLOT = 13  # arrays of Scratch with an element for each slot
 
 
 class Cursors(NamedTuple):
@@ -57,7 +57,8 @@ class Cursors(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What one thread needs for a phrase of up to S slots with C terms; `make_scratch` sizes it."""
+    """What one thread needs for a phrase of up to S slots with C terms: `scratch_of` the memory
+    that `make_scratch` sizes."""
 
     join: Join
     cursors: Cursors
@@ -65,16 +66,35 @@ class Scratch(NamedTuple):
     counts: Int64  # [TILE] how often each candidate has the phrase; -1 where it must be counted
 
 
-def make_scratch(slots: int, terms: int) -> Scratch:
-    """Scratch for phrases of up to `slots` slots that have up to `terms` terms together."""
-    cursors = Cursors(*np.empty((4, slots), np.int64), *np.empty((4, terms), np.int64))
-    return Scratch(make_join(slots), cursors, np.empty(slots, np.int64), np.empty(TILE, np.int64))
+def make_scratch(slots: int, terms: int) -> Int64:
+    """Memory for phrases of up to `slots` slots that have up to `terms` terms together. It is one
+    array, since each of an argument costs the call of a kernel about 0.1 µs."""
+    memory = np.empty(2 + _PER_SLOT * slots + 1 + 2 * TILE + slots * TILE + 4 * terms, np.int64)
+    memory[:2] = slots, terms
+    return memory
+
+
+@inline
+def scratch_of(memory):
+    """The Scratch in memory from `make_scratch`."""
+    slots, terms = memory[0], memory[1]
+    s = memory[2 : 2 + _PER_SLOT * slots].reshape(_PER_SLOT, slots)
+    rest = memory[2 + _PER_SLOT * slots :]
+    tiles = rest[4 * terms :]
+    c = rest[: 4 * terms].reshape(4, terms)
+    join = Join(
+        s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], tiles[:1], tiles[1 : TILE + 1],
+        tiles[2 * TILE + 1 :],
+    )  # fmt: skip
+    cursors = Cursors(s[8], s[9], s[10], s[11], c[0], c[1], c[2], c[3])
+    return Scratch(join, cursors, s[12], tiles[TILE + 1 : 2 * TILE + 1])
 
 
 @jit
-def documents_with_all(rows, lists, postings, terms, live, documents, scratch):
+def documents_with_all(rows, lists, postings, terms, live, documents, memory):
     """rows int32[n]: the documents that all lists have, ascending; n, the length of the shortest
     list, is enough. Returns their number. Others as in `phrase_documents`."""
+    scratch = scratch_of(memory)
     join = scratch.join
     begin_join(join, lists, postings, terms)
     total = 0
@@ -386,7 +406,7 @@ def count_phrase(scratch, postings, data, blocks, lists, offsets, numbers, c):
 @jit
 def phrase_documents(
     rows, tfs, lists, postings, data, blocks, terms, starts, offsets, slop, repeats, live,
-    documents, scratch,
+    documents, memory,
 ):  # fmt: skip
     """The documents with a phrase, ascending, and its frequency in each; returns their number.
 
@@ -398,7 +418,9 @@ def phrase_documents(
     offsets, slop, repeats  as in `phrase_frequency`
     live       uint8[documents]  0 for a document to leave out; or uint8[0], where there is none
     documents  of the segment
+    memory     of `make_scratch`
     """
+    scratch = scratch_of(memory)
     join, cursors = scratch.join, scratch.cursors
     begin_join(join, lists, postings, terms)
     slots = len(offsets)
@@ -429,7 +451,7 @@ def phrase_documents(
 @jit
 def near_documents(
     rows, tfs, lists, postings, data, blocks, terms, starts, slots, zeros, distance, in_order,
-    live, documents, scratch,
+    live, documents, memory,
 ):  # fmt: skip
     """The documents that have words near each other, ascending, and the frequency of that in each;
     returns their number.
@@ -438,6 +460,7 @@ def near_documents(
     slots, zeros, distance, in_order  as in `near_frequency`
     others  as in `phrase_documents`
     """
+    scratch = scratch_of(memory)
     join, cursors = scratch.join, scratch.cursors
     begin_join(join, lists, postings, terms)
     total = 0
