@@ -12,12 +12,13 @@ from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search.counting import count_documents, fill_dense
 from fastseq.kernels.search.phrase_counting import count_phrases
 from fastseq.kernels.search.phrases import make_scratch
-from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
+from fastseq.kernels.search.postings import WINDOW, WORDS
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
+from fastseq.kernels.search.short_positions import fill_short
 from fastseq.search.filtering import EVERY_ROW, PassingBits
 from fastseq.search.flat import FlatQuery
 from fastseq.search.phrase_batches import PhraseTerms
-from fastseq.types import Int32, Int64, UInt8, UInt16, UInt64, offsets_of
+from fastseq.types import Int32, Int64, UInt8, UInt16, UInt32, UInt64, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 # its postings with impacts at least 3 KB.
 _DENSE = 128
 _MOST_DENSE = 64 << 20  # bytes of bits of a segment
+_MOST_SHORT = 64 << 20  # bytes of short positions of a segment
 _CACHED_SCRATCH = 16
+_MOST_WORDS = 64  # of a phrase whose scratch memory is kept
 
 
 class _Scratch(NamedTuple):
@@ -37,24 +40,37 @@ class _Scratch(NamedTuple):
     lists: Int64
 
 
+class _PhraseScratch(NamedTuple):
+    """What `count_phrases` needs for phrases of up to so many words."""
+
+    memory: Int64
+    places: Int64  # [3, words]
+    numbers: Int64  # [words + 1]
+
+
 class DenseTerms:
-    """The bits of the documents of frequent terms of a segment, as they are needed. Any number of
+    """The bits of the documents of frequent terms of a segment, with the ranks of these, which give
+    the posting of a document, and their short positions, each as they are needed. Any number of
     threads may call it at once."""
 
     def __init__(self, leaf: Leaf) -> None:
         segment = leaf.segment
         self._segment = segment
         self._lock = threading.Lock()
-        self._arrays: list[UInt64] = []  # uint64[windows · WORDS] of each dense term
+        # of each dense term uint64[windows · WORDS] and, as four in one, uint16[windows · WORDS]
+        self._arrays: list[UInt64] = []
         # where the bits of each term start, 0 for one without and, last, for term -1; -1 for one
         # that was not looked at
         self._starts: Int64 = np.full(segment.terms + 1, -1, np.int64)
         self._starts[-1] = 0
+        # of each dense term whose positions were needed, uint32[postings]; and where they start
+        self._short: list[UInt32] = []
+        self._short_starts = self._starts.copy()
 
     def addresses(self, terms: Int32) -> Int64:
         """int64[n]: where the bits of some terms, -1 for none, start in memory; 0 for a term that
-        is not dense, or that there is no memory for. They stay there as long as this object lives.
-        The postings must be verified."""
+        is not dense, or that there is no memory for. The ranks follow the bits. They stay there as
+        long as this object lives. The postings must be verified."""
         found: Int64 = self._starts[terms]
         if len(found) and found.min() < 0:
             with self._lock:
@@ -63,16 +79,41 @@ class DenseTerms:
             found = self._starts[terms]
         return found
 
+    def short_addresses(self, terms: Int32) -> Int64:
+        """`addresses` of the short positions, which must be verified."""
+        found: Int64 = self._short_starts[terms]
+        if len(found) and found.min() < 0:
+            with self._lock:
+                for term in np.unique(terms[self._short_starts[terms] < 0]).tolist():
+                    self._short_starts[term] = self._fill_short(term)
+            found = self._short_starts[terms]
+        return found
+
+    def _is_dense(self, term: int) -> bool:
+        return int(self._segment.df[term]) * _DENSE >= self._segment.windows * WINDOW
+
     def _fill(self, term: int) -> int:
         segment = self._segment
-        size = segment.windows * WORDS
-        dense = int(segment.df[term]) * _DENSE >= segment.windows * WINDOW
-        if not dense or (len(self._arrays) + 1) * size * 8 > _MOST_DENSE:
+        words = segment.windows * WORDS
+        size = words + words // 4
+        if not self._is_dense(term) or (len(self._arrays) + 1) * size * 8 > _MOST_DENSE:
             return 0
         bits = np.zeros(size, np.uint64)
-        fill_dense(bits, segment.postings, term)
+        fill_dense(bits[:words], bits[words:].view(np.uint16), segment.postings, term)
         self._arrays.append(bits)
         return int(bits.__array_interface__["data"][0])
+
+    def _fill_short(self, term: int) -> int:
+        segment = self._segment
+        positions, postings = segment.unverified_positions, segment.postings
+        size = int(postings.term_posting[term + 1] - postings.term_posting[term])
+        used = sum(map(len, self._short)) + size
+        if positions is None or not self._is_dense(term) or used * 4 > _MOST_SHORT:
+            return 0
+        short = np.empty(size, np.uint32)
+        fill_short(short, postings, *positions, term)
+        self._short.append(short)
+        return int(short.__array_interface__["data"][0])
 
 
 class Counter:
@@ -85,6 +126,9 @@ class Counter:
         self._scratch: list[_Scratch] = []
         # a table of terms, and the addresses in each segment of those that were asked for
         self._found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
+        # the same of the bits and then those of the short positions
+        self._phrase_found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
+        self._phrase_scratch: list[_PhraseScratch] = []
 
     def addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
         """int64[S, n]: where the bits of terms of a table start in memory in each segment, as
@@ -99,6 +143,25 @@ class Counter:
             found.update(zip(new, own.T.tolist(), strict=True))
         places = [found[number] for number in numbers]
         return np.array(places, np.int64).reshape(-1, len(self._leaves)).T.copy()
+
+    def phrase_addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
+        """int64[S, 2, n]: `addresses`, and where the short positions start. All segments must have
+        positions."""
+        known, found = self._phrase_found
+        if known is not table:
+            found = {}
+            self._phrase_found = table, found
+        new = [number for number in numbers if number not in found]
+        if new:
+            ids = table.ids(np.array(new, np.int32))
+            own = np.empty((len(ids), 2, len(new)), np.int64)
+            own[:, 0] = self._addresses(ids)
+            for s, (leaf, dense) in enumerate(zip(self._leaves, self._dense, strict=True)):
+                leaf.segment.verify_positions(np.unique(ids[s][ids[s] >= 0]))
+                own[s, 1] = dense.short_addresses(ids[s])
+            found.update(zip(new, own.reshape(-1, len(new)).T.tolist(), strict=True))
+        places = np.array([found[number] for number in numbers], np.int64)
+        return places.T.reshape(len(self._leaves), 2, -1).copy()
 
     def _addresses(self, ids: Int32) -> Int64:
         """int64[S, n] of terms given by their ids in each segment int32[S, n], -1 for none."""
@@ -170,21 +233,30 @@ class Counter:
         """
         counts = np.zeros(len(phrases), np.int64)
         sizes = [len(phrase.numbers) for phrase in phrases]
-        numbers = np.array([number for phrase in phrases for number in phrase.numbers], np.int32)
+        numbers = [number for phrase in phrases for number in phrase.numbers]
         offsets = np.array([at for phrase in phrases for at in phrase.offsets], np.int64)
+        starts = np.array([0, sizes[0]]) if len(sizes) == 1 else offsets_of(sizes)
         longest = max(sizes)
-        places, order = np.empty((3, longest), np.int64), np.arange(longest + 1)
-        scratch, starts = make_scratch(longest, longest), offsets_of(sizes)
-        for leaf, own in zip(self._leaves, table.ids(numbers), strict=True):
+        try:
+            scratch = self._phrase_scratch.pop()  # atomic, as append
+        except IndexError:
+            scratch = _make_phrase_scratch(_MOST_WORDS)
+        if longest > _MOST_WORDS:
+            scratch = _make_phrase_scratch(longest)
+        dense = self.phrase_addresses(table, numbers)
+        ids = table.ids(np.array(numbers, np.int32))
+        for leaf, own, places in zip(self._leaves, ids, dense, strict=True):
             segment = leaf.segment
             segment.verify_positions(np.array([id for id in {*own.tolist()} if id >= 0], np.int32))
             positions = segment.unverified_positions
             assert positions is not None
             count_phrases(
-                counts, segment.postings, *positions, own, offsets, starts,
-                EVERY_ROW if leaf.live is None else leaf.live, allowed, places, order,
-                leaf.first_row, segment.documents, scratch,
+                counts, segment.postings, *positions, own, places, offsets, starts,
+                EVERY_ROW if leaf.live is None else leaf.live, allowed, scratch.places,
+                scratch.numbers, leaf.first_row, segment.documents, scratch.memory,
             )  # fmt: skip
+        if len(self._phrase_scratch) < _CACHED_SCRATCH and longest <= _MOST_WORDS:
+            self._phrase_scratch.append(scratch)
         return counts
 
 
@@ -193,3 +265,9 @@ def _make_scratch(longest: int) -> _Scratch:
         np.empty(WORDS, np.uint64), np.empty(WINDOW, np.uint16),
         np.empty((4, max(longest, 32)), np.int64),
     )  # fmt: skip
+
+
+def _make_phrase_scratch(words: int) -> _PhraseScratch:
+    return _PhraseScratch(
+        make_scratch(words, words), np.empty((3, words), np.int64), np.arange(words + 1)
+    )

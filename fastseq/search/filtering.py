@@ -9,8 +9,7 @@ import numpy as np
 
 from fastseq.errors import SettingsError
 from fastseq.index.collection import Collection, Leaf
-from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.required import WORDS
+from fastseq.kernels.search.postings import WINDOW, WORDS
 from fastseq.types import Int32, Int64, UInt8, UInt64
 
 EVERY_ROW: UInt8 = np.empty(0, np.uint8)

@@ -21,6 +21,7 @@ from fastseq.types import Float32, Int32, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.index.collection import Collection
+    from fastseq.search.counting import Counter
     from fastseq.search.scorer import ModelScorer
     from fastseq.search.term_table import TermTable
 
@@ -41,8 +42,7 @@ def phrase_terms(
 ) -> PhraseTerms | None:
     """The words of an exact phrase of several; None for another query.
 
-    tokens     numbers of the words of a text, -1 for a removed one; None for a text that must be
-               analysed otherwise
+    tokens     numbers of the words of a text, -1 for a removed one; None where terms are n-grams
     has_group  whether a term stands for several
     """
     if not isinstance(query, Phrase) or query.slop or query.field is not None:
@@ -60,6 +60,7 @@ def phrase_terms(
 def find_phrases(
     collection: Collection, table: TermTable, scorer: ModelScorer,
     phrases: Sequence[PhraseTerms], k: int, model: QuotientModel, threads: int, allowed: UInt8,
+    counter: Counter,
 ) -> tuple[Int32, Float32, list[int]]:  # fmt: skip
     """(rows, scores, the numbers of phrases that must be evaluated clause by clause, since they
     occur MOST_TF times in a document) of phrases. All segments must have positions."""
@@ -79,7 +80,8 @@ def find_phrases(
         ),
     )  # fmt: skip
     values = model.values(np.arange(MOST_TF, dtype=np.float64)).astype(np.float32)
-    ids = table.ids(numbers)
+    ids, dense = table.ids(numbers), counter.phrase_addresses(table, numbers.tolist())
+    impacts = scorer.sources(table, numbers).kept
     segments: list[tuple[Any, ...]] = []
     for number, (leaf, own) in enumerate(zip(collection.leaves, ids, strict=True)):
         leaf.segment.verify_positions(np.unique(own[own >= 0]))
@@ -88,7 +90,8 @@ def find_phrases(
         live = _NONE if leaf.live is None else leaf.live
         positions = leaf.segment.unverified_positions
         assert positions is not None
-        segments.append((leaf, own, positions, weighting, live))
+        own_parts = impacts[number].parts, impacts[number].block
+        segments.append((leaf, own, dense[number], positions, own_parts, weighting, live))
     overflow = np.zeros(n, np.uint8)
     longest, capacity = max(sizes), key_capacity(depth)
     step = max(min(_TASK, _MOST_KEYS // capacity), 1)
@@ -103,19 +106,15 @@ def find_phrases(
             stop = min(first + step, n)
             m = stop - first
             counts[:], best[:] = 0, 0
-            part = slice(int(starts[first]), int(starts[stop]))
-            own_starts = starts[first : stop + 1] - starts[first]
-            for leaf, own, (data, blocks), weighting, live in segments:
+            for leaf, own, addresses, positions, parts, weighting, live in segments:
                 collect_phrases(
                     keys[:m], counts[:m], best[:m], overflow[first:stop], leaf.segment.postings,
-                    data, blocks, own[part], offsets[part], own_starts, terms.weights[first:stop],
-                    terms.base[first:stop], values, np.float32(weighting.slope), weighting.factor,
-                    live, allowed, places, numbers_to, leaf.first_row, leaf.segment.documents,
-                    depth, scratch,
+                    *positions, *parts, own, addresses, offsets, starts[first : stop + 1],
+                    terms.weights[first:stop], terms.base[first:stop], values,
+                    np.float32(weighting.slope), weighting.factor, live, allowed, places,
+                    numbers_to, leaf.first_row, leaf.segment.documents, depth, scratch,
                 )  # fmt: skip
-            write_phrases(
-                rows[first:stop], scores[first:stop], keys[:m], counts[:m], spare, depth
-            )
+            write_phrases(rows[first:stop], scores[first:stop], keys[:m], counts[:m], spare, depth)
 
     with ThreadPoolExecutor(threads, "fastseq-search") as pool:
         others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]

@@ -16,6 +16,7 @@ import numpy as np
 from fastseq.errors import DataError
 from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search import phrases as kernels
+from fastseq.kernels.search.joining import Lists
 from fastseq.kernels.search.positions import BLOCK, size_blocks
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings
 from fastseq.text.lexicon import Lexicon
@@ -29,6 +30,7 @@ _UNBOUNDED = 1 << 40  # beyond the length of any match
 _ROWS = 1024  # whose text is read at a time
 _NONE_DELETED = np.empty(0, np.uint8)
 _NO_ENTRIES = np.empty(0, np.int64)
+_NO_PARTS = np.empty(0, np.float32)
 
 
 class _Source(NamedTuple):
@@ -193,7 +195,7 @@ def _joined(slots: Slots) -> tuple[Int32, Int64]:
 
 
 @contextmanager
-def _scratch(slots: int, terms: int) -> Iterator[kernels.Scratch]:
+def _scratch(slots: int, terms: int) -> Iterator[Int64]:
     """Scratch that no other thread uses."""
     if max(slots, terms) > _POOLED:
         yield kernels.make_scratch(slots, terms)
@@ -207,20 +209,18 @@ def _scratch(slots: int, terms: int) -> Iterator[kernels.Scratch]:
 
 
 _POOLED = 16  # slots and terms of the scratch in the pool, which takes 160 KB
-_pool: list[kernels.Scratch] = []
+_pool: list[Int64] = []
 
 
-def _lists(
-    postings: Postings, terms: Int32, starts: Int64, documents: int
-) -> tuple[kernels.Lists, int]:
+def _lists(postings: Postings, terms: Int32, starts: Int64, documents: int) -> tuple[Lists, int]:
     """The lists of slots, none of them empty, and an upper bound of the documents that all have."""
     slots = len(starts) - 1
     first, run, last_run = np.empty((3, slots), np.int64)
     counts = postings.term_posting.take(terms + 1) - postings.term_posting.take(terms)
     if len(terms) == slots:
         arrays = postings.docs, postings.run_window, postings.run_count
-        none = _NO_ENTRIES, _NO_ENTRIES
-        return kernels.Lists(*arrays, first, run, last_run, *none), min(counts.tolist())
+        none = _NO_ENTRIES, _NO_ENTRIES, _NO_PARTS, _NO_PARTS
+        return Lists(*arrays, first, run, last_run, *none), min(counts.tolist())
     most = int(counts.sum())
     most_runs = int((postings.term_run[terms + 1] - postings.term_run[terms]).sum())
     docs, entries = np.empty(most, np.uint16), np.empty(most, np.int64)
@@ -232,7 +232,9 @@ def _lists(
         docs, run_window, run_count, first, run, last_run, entry_ends, entries,
         np.zeros(WINDOW, np.int64), runs, at, postings, terms, starts, windows,
     )  # fmt: skip
-    lists = kernels.Lists(docs, run_window, run_count, first, run, last_run, entry_ends, entries)
+    lists = Lists(
+        docs, run_window, run_count, first, run, last_run, entry_ends, entries, _NO_PARTS, _NO_PARTS
+    )
     return lists, int(np.diff(first, append=places).min())
 
 

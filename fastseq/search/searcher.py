@@ -261,7 +261,14 @@ class Searcher:
             places = [structured[i] for i in left]
             some = [given[i] for i in left]
             rows[places], scores[places] = self._evaluate(
-                some, k, model, threads, filter, fields, operator, notices  # type: ignore[arg-type]
+                some,
+                k,
+                model,
+                threads,
+                filter,
+                fields,
+                operator,
+                notices,  # type: ignore[arg-type]
             )
         return rows, scores, list(dict.fromkeys(notices))
 
@@ -278,17 +285,14 @@ class Searcher:
             return every
         if any(leaf.segment.unverified_positions is None for leaf in leaves):
             return every
-        own = [
-            phrase_terms(query, table.tokens_of_ascii, table.groups.__contains__)
-            for query in queries
-        ]
+        own = [phrase_terms(query, table.tokens_of, table.groups.__contains__) for query in queries]
         chosen = [i for i in every if own[i] is not None]
         if not chosen:
             return every
         phrases = [phrase for phrase in own if phrase is not None]
         *hits, left = find_phrases(
             self.collection, table, self.scorer(model), phrases, k, model,
-            thread_count(threads), self.allowed(filter),
+            thread_count(threads), self.allowed(filter), self.counter,
         )  # fmt: skip
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
@@ -311,7 +315,7 @@ class Searcher:
             if isinstance(query, Mapping):
                 continue
             if isinstance(query, values.Phrase) and self.single.has_positions:
-                phrase = phrase_terms(query, table.tokens_of_ascii, table.groups.__contains__)
+                phrase = phrase_terms(query, table.tokens_of, table.groups.__contains__)
                 if phrase is not None:
                     phrases.append(phrase)
                     phrase_places.append(i)
@@ -500,6 +504,7 @@ class Searcher:
 
     def evaluator(self, model: RankingModel, filter: Any = None) -> Evaluator:
         """The evaluation of queries clause by clause."""
+
         def parts(view: Collection, s: int, found: PostingList, own: Statistics) -> Float32:
             searcher = self if view.field is None else self.of_field(view.field)
             return searcher.scorer(model).list_parts(s, *found, own)

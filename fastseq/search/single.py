@@ -14,7 +14,6 @@ import numpy as np
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
-from fastseq.kernels.search.phrases import Scratch as PhraseScratch
 from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
 from fastseq.kernels.search.search import TINY, key_capacity
@@ -77,7 +76,7 @@ class _PhraseMemory(NamedTuple):
     best: UInt64  # [1]
     overflow: UInt8  # [1]
     places: Int64  # [3, _MOST_TERMS]
-    scratch: PhraseScratch
+    memory: Int64
 
 
 class SingleSearch:
@@ -106,7 +105,7 @@ class SingleSearch:
             return None
         table = searcher.table
         if isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
-            phrase = phrase_terms(query, table.tokens_of_ascii, table.groups.__contains__)
+            phrase = phrase_terms(query, table.tokens_of, table.groups.__contains__)
             if phrase is not None:
                 return self._find_phrase(phrase, table, k, model, filter)
         flat = flat_query(query, table, operator)
@@ -194,6 +193,8 @@ class SingleSearch:
         offsets, start = np.array(phrase.offsets, np.int64), _STARTS[n]
         weighted = np.array([weight], np.float32)
         ids = table.ids(np.array(numbers, np.int32))
+        dense = searcher.counter.phrase_addresses(table, numbers)
+        impacts = scorer.sources_of(table, numbers).kept
         for number, leaf in enumerate(searcher.collection.leaves):
             segment, own_ids = leaf.segment, ids[number]
             distinct = {*own_ids.tolist()}
@@ -206,10 +207,10 @@ class SingleSearch:
             assert weighting is not None
             collect_phrases(
                 memory.keys, memory.counts, memory.best, memory.overflow, segment.postings,
-                *positions, own_ids, offsets, start, weighted, NO_BASE, _TFS,
-                np.float32(weighting.slope), weighting.factor,
-                _ALL if leaf.live is None else leaf.live, allowed, memory.places, _TERM_NUMBERS,
-                leaf.first_row, segment.documents, k, memory.scratch,
+                *positions, impacts[number].parts, impacts[number].block, own_ids, dense[number],
+                offsets, start, weighted, NO_BASE, _TFS, np.float32(weighting.slope),
+                weighting.factor, _ALL if leaf.live is None else leaf.live, allowed, memory.places,
+                _TERM_NUMBERS, leaf.first_row, segment.documents, k, memory.memory,
             )  # fmt: skip
         overflow = memory.overflow[0]
         if not overflow:

@@ -25,7 +25,7 @@ from fastseq.text.lexicon import Lexicon
 from fastseq.text.normalising import DOTLESS
 from fastseq.text.splitting import splitter_of
 from fastseq.text.tables import ByteTable, Column
-from fastseq.types import Int32, Int64, Texts
+from fastseq.types import Int32, Int64, Texts, Tokens
 
 # the tokens of ASCII text, by tokenizer
 _ASCII_WORDS = {
@@ -59,6 +59,9 @@ class TermTable:
         self._lexicon = Lexicon(analyzer)
         self._by_word: dict[str, list[int]] = {}
         self._numbers = Column(np.int32)  # by the lexicon's ids
+        # with gaps, for phrases that no dict of ASCII words serves
+        self._gapped: Lexicon | None = None
+        self._gapped_numbers = Column(np.int32)
         self._terms = ByteTable(64, 1 << 10, 0)
         self._df = Column(np.int64)
         self._cf = np.empty(0, np.int64)  # -1 for terms that are not counted yet
@@ -154,7 +157,22 @@ class TermTable:
             found = numbers.tolist()
         return found
 
-    def tokens_of_ascii(self, text: str) -> list[int] | None:
+    def tokens_of(self, text: str) -> list[int] | None:
+        """The numbers of the tokens of a text, -1 for each word that the analyzer removes; None
+        where terms are n-grams. Raises DataError for a text that is not valid Unicode."""
+        found = self._tokens_of_ascii(text)
+        if found is None and not self._collection.analyzer.has_ngrams:
+            with of_queries(), self._lock:
+                if self._gapped is None:
+                    self._gapped = Lexicon(self._collection.analyzer, gaps=True)
+                tokens = self._encode(
+                    self._gapped, self._gapped_numbers, Texts.from_strings([text])
+                )
+                numbers = self._gapped_numbers.values
+            found = [int(numbers[id]) if id >= 0 else -1 for id in tokens.values.tolist()]
+        return found
+
+    def _tokens_of_ascii(self, text: str) -> list[int] | None:
         """`of_ascii`, with -1 for each word that the analyzer removes."""
         if self._words is None or len(text) >= 1000 or not text.isascii():
             return None
@@ -175,12 +193,17 @@ class TermTable:
             terms, tokens = encoded(self._collection.analyzer, texts)
             return self.add(terms)[tokens.values], tokens.offsets
         with self._lock:
-            tokens = self._lexicon.encode(texts)
-            first = self._numbers.size
-            if len(self._lexicon) > first:
-                terms = self._lexicon.terms()
-                self._numbers.append(self._add(Texts(terms.data, terms.offsets[first:])))
+            tokens = self._encode(self._lexicon, self._numbers, texts)
             return self._numbers.values[tokens.values], tokens.offsets
+
+    def _encode(self, lexicon: Lexicon, numbers: Column, texts: Texts) -> Tokens:
+        """The tokens of texts, whose terms are added; `numbers` are those of the lexicon's ids."""
+        tokens = lexicon.encode(texts)
+        first = numbers.size
+        if len(lexicon) > first:
+            terms = lexicon.terms()
+            numbers.append(self._add(Texts(terms.data, terms.offsets[first:])))
+        return tokens
 
     def add(self, terms: Texts) -> Int32:
         """int32[n]: the numbers of terms as in the index."""

@@ -13,15 +13,19 @@ from hypothesis import strategies as st
 from fastseq.kernels.core.jit import jit
 from fastseq.kernels.search import phrases as kernels
 from fastseq.kernels.search import positions as position_kernels
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings
-from fastseq.types import offsets_of
+from fastseq.kernels.search.counting import fill_dense
+from fastseq.kernels.search.joining import Lists
+from fastseq.kernels.search.phrase_counting import count_phrases
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, WORDS, Postings
+from fastseq.kernels.search.short_positions import fill_short
+from fastseq.types import Int64, offsets_of
 from tests.naive import phrase_lists as naive
 from tests.naive import positions as naive_positions
 from tests.naive import postings as naive_postings
 
 ROWS = [0, 1, 2, 3, 31, 32, 33, 70, WINDOW - 1, WINDOW, WINDOW + 40, 3 * WINDOW - 1, 3 * WINDOW]
 DOCUMENTS = 3 * WINDOW + 2
-NONE = np.empty(0, np.int64)
+NONE, NO_PARTS = np.empty(0, np.int64), np.empty(0, np.float32)
 
 Documents = dict[int, Sequence[int | None]]  # of each row the terms
 
@@ -54,7 +58,7 @@ class Segment:
         self.data = np.frombuffer(bytearray(naive_positions.data_of(found)), np.uint8)
         self.blocks = np.array(naive_positions.block_starts(found), np.int64)
 
-    def lists(self, slots: Sequence[Sequence[int]]) -> tuple[kernels.Lists, Any, Any]:
+    def lists(self, slots: Sequence[Sequence[int]]) -> tuple[Lists, Any, Any]:
         """(lists, terms, starts) of slots."""
         postings = self.postings
         terms = np.array([term for slot in slots for term in slot], np.int32)
@@ -62,7 +66,8 @@ class Segment:
         first, run, last_run = np.empty((3, len(slots)), np.int64)
         if len(terms) == len(slots):
             arrays = postings.docs, postings.run_window, postings.run_count
-            return kernels.Lists(*arrays, first, run, last_run, NONE, NONE), terms, starts
+            none = NONE, NONE, NO_PARTS, NO_PARTS
+            return Lists(*arrays, first, run, last_run, *none), terms, starts
         most, most_runs = len(postings.docs) * 5, len(postings.run_window) * 5
         docs, entries = np.empty(most, np.uint16), np.empty(most, np.int64)
         ends, run_window = np.empty(most + 1, np.int64), np.empty(most_runs, np.uint16)
@@ -74,19 +79,22 @@ class Segment:
         )  # fmt: skip
         assert not counts.any()
         return (
-            kernels.Lists(docs, run_window, run_count, first, run, last_run, ends, entries),
+            Lists(
+                docs, run_window, run_count, first, run, last_run, ends, entries, NO_PARTS, NO_PARTS
+            ),
             terms,
             starts,
         )
 
     def phrases(
         self, slots: Sequence[Sequence[int]], offsets: Sequence[int], slop: int, live: Any,
-        scratch: kernels.Scratch | None = None, documents: int = DOCUMENTS,
+        scratch: Int64 | None = None, documents: int = DOCUMENTS,
     ) -> dict[int, float]:  # fmt: skip
         lists, terms, starts = self.lists(slots)
         repeats = len(set(terms.tolist())) < len(terms)
         rows, tfs = np.empty(DOCUMENTS, np.int32), np.empty(DOCUMENTS, np.float32)
-        scratch = scratch or kernels.make_scratch(len(slots), len(terms))
+        if scratch is None:
+            scratch = kernels.make_scratch(len(slots), len(terms))
         found = kernels.phrase_documents(
             rows, tfs, lists, self.postings, self.data, self.blocks, terms, starts,
             np.array(offsets, np.int64), slop, repeats, live, documents, scratch,
@@ -107,6 +115,34 @@ class Segment:
             kernels.make_scratch(len(words), len(words)),
         )  # fmt: skip
         return dict(zip(rows[:found].tolist(), tfs[:found].tolist(), strict=True))
+
+    def short(self, term: int) -> np.ndarray:
+        ends = self.postings.term_posting
+        words = np.empty(ends[term + 1] - ends[term], np.uint32)
+        fill_short(words, self.postings, self.data, self.blocks, term)
+        return words
+
+    def count(
+        self, slots: Sequence[int], offsets: Sequence[int], cached: set[int], live: Any,
+        allowed: Any,
+    ) -> int:  # fmt: skip
+        """The documents with a phrase, the bits and short positions of `cached` terms known."""
+        words, kept = 4 * WORDS, []
+        dense = np.zeros((2, len(slots)), np.int64)
+        for i, term in enumerate(slots):
+            if term in cached:
+                bits = np.zeros(words + words // 4, np.uint64)
+                fill_dense(bits[:words], bits[words:].view(np.uint16), self.postings, term)
+                arrays = bits, self.short(term)
+                dense[:, i] = [array.__array_interface__["data"][0] for array in arrays]
+                kept.append(arrays)
+        counts, n = np.zeros(1, np.int64), len(slots)
+        count_phrases(
+            counts, self.postings, self.data, self.blocks, np.array(slots, np.int32), dense,
+            np.array(offsets, np.int64), np.array([0, n]), live, allowed,
+            np.empty((3, n), np.int64), np.arange(n + 1), 0, DOCUMENTS, kernels.make_scratch(n, n),
+        )  # fmt: skip
+        return int(counts[0])
 
     def conjunction(self, slots: Sequence[Sequence[int]], live: Any) -> list[int]:
         lists, terms, _ = self.lists(slots)
@@ -172,6 +208,46 @@ def test_phrases(
     every = [row for row in sorted({*documents} - deleted)
              if all(naive.positions(documents[row], one) for one in slots)]  # fmt: skip
     assert segment.conjunction(slots, live) == every
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    some_documents, deletions,
+    st.lists(st.integers(0, TERMS - 1), min_size=2, max_size=4), st.sampled_from([1, 2, 251, 260]),
+    st.sets(st.integers(0, TERMS - 1)), st.none() | st.sets(st.sampled_from(ROWS)),
+    st.sampled_from([0, 1]),
+)  # fmt: skip
+def test_counts(
+    documents: Documents, deleted: set[int], slots: list[int], gap: int, cached: set[int],
+    chosen: set[int] | None, packed: int,
+) -> None:  # fmt: skip
+    """With the bits and short positions of some terms; a word may be far after the first."""
+    offsets = [*range(len(slots) - 1), len(slots) - 2 + gap]
+    allowed = np.zeros(0 if chosen is None else DOCUMENTS, np.uint8)
+    allowed[sorted(chosen or ())] = 1
+    expected = sum(
+        naive.exact(tokens, [[slot] for slot in slots], offsets) > 0
+        for row, tokens in documents.items()
+        if row not in deleted and (chosen is None or row in chosen)
+    )
+    segment = Segment(documents, TERMS, packed)
+    assert segment.count(slots, offsets, cached, live_rows(deleted), allowed) == expected
+
+
+@pytest.mark.parametrize("packed", [0, 1])
+def test_short_positions(packed: int) -> None:
+    """As bytes, 255 after the last; all ones for more than four, or one above 252."""
+    places = [[0], [252], [253], [1, 2, 3, 4], [0, 127, 128, 252], [0, 1, 2, 253], [5, 300],
+              [*range(5)], [7, 9], [*range(16)], [*range(300)], [3]]  # fmt: skip
+    documents = {}
+    for row, own in enumerate(places):
+        documents[row] = [0 if at in own else None for at in range(max(own) + 1)]
+    expected = [
+        own + [255] * (4 - len(own)) if len(own) <= 4 and own[-1] <= 252 else [255] * 4
+        for own in places
+    ]
+    found = Segment(documents, 1, packed).short(0)
+    assert found.view(np.uint8).reshape(-1, 4).tolist() == expected
 
 
 @settings(deadline=None, max_examples=150)

@@ -14,8 +14,8 @@ from numba import types
 
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
-from fastseq.kernels.search.postings import WINDOW, find_document
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
+from fastseq.kernels.search.postings import WINDOW, WORDS, find_document
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
 from fastseq.kernels.simd.bytes import count_ones
 
 # A list up to this many times as long as the candidates is written as bits: to find a document in a
@@ -37,10 +37,11 @@ def _set_bits(bits, docs, first, last):
 
 
 @jit
-def fill_dense(dense, postings, term):
-    """The bits of the documents of a term.
+def fill_dense(dense, ranks, postings, term):
+    """The bits of the documents of a term, and their ranks.
 
     dense  uint64[windows · WORDS]  zeroed
+    ranks  uint16[windows · WORDS]  the ones in the words before each in its window
     """
     at = np.uint64(postings.term_posting[np.uint64(term)])
     for run in range(postings.term_run[np.uint64(term)], postings.term_run[np.uint64(term) + _U1]):
@@ -49,6 +50,12 @@ def fill_dense(dense, postings, term):
         if (window + 1) * WORDS <= len(dense):
             _set_bits(dense[window * WORDS : (window + 1) * WORDS], postings.docs, at, stop)
         at = stop
+    rank = np.uint64(0)
+    for w in range(np.uint64(len(dense))):
+        if w % np.uint64(WORDS) == 0:
+            rank = np.uint64(0)
+        ranks[w] = np.uint16(rank)
+        rank += count_ones(dense[w])
 
 
 @inline

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
+from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import jit
-from fastseq.kernels.search.phrases import (
-    TILE,
-    Lists,
-    begin_join,
-    keep_candidate,
-    keep_pairs,
-    next_candidates,
-    phrase_frequency,
-    point_cursors,
-)
+from fastseq.kernels.search.joining import Lists, begin_join, keep_candidate, next_candidates
+from fastseq.kernels.search.phrases import count_phrase, keep_matches, scratch_of
+
+_float32_at = array_at(types.float32)
 
 
 @jit
 def count_phrases(
-    counts, postings, data, blocks, terms, offsets, starts, live, allowed, places, numbers,
-    first_row, documents, scratch,
+    counts, postings, data, blocks, terms, dense, offsets, starts, live, allowed, places,
+    numbers, first_row, documents, memory,
 ):  # fmt: skip
     """Add the documents of a segment with each of Q phrases to their counts.
 
@@ -28,12 +24,18 @@ def count_phrases(
     postings, data, blocks  of the segment (search/positions.py)
     terms     int32[n]    of the segment, those of phrase q, two or more, from starts[q] on; -1 for
                           a word that it lacks
+    dense     int64[2, n] the addresses of the bits and ranks of each, and of its short positions
+                          (counting.py); 0 for none
     offsets   int64[n]    of the words in their phrase, from 0
     live      uint8[documents] or uint8[0]; allowed uint8[rows] or uint8[0]
     places    int64[3, S]    scratch for lists of up to S words
     numbers   int64[S + 1]   0, 1, …
     first_row, documents  of the segment
+    memory    of `phrases.make_scratch`
     """
+    no_parts = _float32_at(np.int64(0), np.int64(0))
+    scratch = scratch_of(memory)
+    join = scratch.join
     for q in range(len(counts)):
         first, last = starts[q], starts[q + 1]
         slots = last - first
@@ -46,13 +48,15 @@ def count_phrases(
             continue
         lists = Lists(
             postings.docs, postings.run_window, postings.run_count, places[0, :slots],
-            places[1, :slots], places[2, :slots], numbers[:0], numbers[:0],
+            places[1, :slots], places[2, :slots], numbers[:0], numbers[:0], no_parts, no_parts,
         )  # fmt: skip
-        join, cursors = scratch.join, scratch.cursors
         begin_join(join, lists, postings, own)
+        for s in range(slots):
+            join.bits[s] = dense[0, first + s]
+            join.short[s] = dense[1, first + s]
         total = 0
         while True:
-            found = next_candidates(join, lists, live, documents)
+            found = next_candidates(join, lists, live, documents, np.float32(-1.0))
             if found == 0:
                 break
             if len(allowed) > 0:
@@ -63,18 +67,11 @@ def count_phrases(
                             keep_candidate(join, slots, c, kept)
                         kept += 1
                 found = kept
-            if found > 0:
-                found = keep_pairs(scratch, postings, data, blocks, own_offsets, found)
-            if slots == 2:
-                total += found
-                continue
+            found = keep_matches(scratch, postings, data, blocks, lists, own_offsets, found)
             for c in range(found):
-                point_cursors(cursors, lists, join, c, numbers[: slots + 1])
-                cursors.at[join.order[0]] = scratch.pair_at[c]
-                cursors.at[join.order[1]] = scratch.pair_at[TILE + c]
                 total += (
-                    phrase_frequency(
-                        cursors, postings, data, blocks, own_offsets, join.order, 0, False
+                    count_phrase(
+                        scratch, postings, data, blocks, lists, own_offsets, numbers[: slots + 1], c
                     )
                     > 0
                 )

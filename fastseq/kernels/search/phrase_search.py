@@ -1,8 +1,9 @@
 """Exact top-k of exact phrases: many queries of one phrase each, segment by segment.
 
-Before the positions of a document are decoded, its score is bounded by that of a phrase that occurs
-as often as its rarest word there: a document whose bound is no hit is left out. The bound is a
-float32 computation on a smaller or equal frequency, so it is exact.
+A phrase occurs in a document at most as often as each of its words, so its part there is at most
+that of each word, which is known (impacts.py). As soon as there are k hits, documents with a word
+whose part is too small for a hit are left out before their positions are decoded, and blocks of
+postings of the rarest word before they are read.
 """
 
 from __future__ import annotations
@@ -17,19 +18,12 @@ from fastseq.kernels.core.topk import (
     select_best,
     sort_descending,
 )
-from fastseq.kernels.search.phrases import (
-    TILE,
-    Lists,
-    begin_join,
-    keep_candidate,
-    keep_pairs,
-    next_candidates,
-    phrase_frequency,
-    point_cursors,
-)
-from fastseq.kernels.search.postings import frequency
+from fastseq.kernels.search.joining import Lists, begin_join, next_candidates
+from fastseq.kernels.search.phrases import count_phrase, keep_matches, scratch_of
 
 MOST_TF = 4096  # values of frequencies below this are in the table
+# By rounding, the part of a frequency may be up to 6 · 2^-24 of it above that of a larger one.
+_ROUNDING = 1e-6
 
 
 @inline
@@ -40,18 +34,20 @@ def _score(weight, tf, table, slope, factor, row):
 
 
 @inline
-def _least_frequency(join, postings, slots, c):
-    """How often the rarest word of a candidate occurs in it."""
-    least = np.int64(1 << 62)
-    for s in range(slots):
-        least = min(least, frequency(postings, np.uint64(join.places[s * TILE + c])))
-    return least
+def _least_part(best_key, weight, base):
+    """A part (float32) that the words of each further hit are above; -1 where there is none."""
+    if best_key == 0 or weight <= np.float32(0.0):
+        return np.float32(-1.0)
+    score = np.float64(key_score(best_key))
+    part = (score - abs(score) * _ROUNDING - np.float64(base)) / np.float64(weight)
+    return np.float32(max(part * (1.0 - _ROUNDING), 0.0))
 
 
 @jit
 def collect_phrases(
-    keys, counts, best, overflow, postings, data, blocks, terms, offsets, starts, weights, base,
-    table, slope, factor, live, allowed, places, numbers, first_row, documents, k, scratch,
+    keys, counts, best, overflow, postings, data, blocks, parts, part_blocks, terms, dense, offsets,
+    starts, weights, base, table, slope, factor, live, allowed, places, numbers, first_row,
+    documents, k, memory,
 ):  # fmt: skip
     """Add the hits of a segment to those of Q phrases.
 
@@ -60,8 +56,11 @@ def collect_phrases(
     best      uint64[Q]   a key that a later candidate must pass; 0 for none yet
     overflow  uint8[Q]    set where a frequency is MOST_TF or more: the phrase has no hits here
     postings, data, blocks  of the segment (search/positions.py)
+    parts, part_blocks  of its Impacts, in which those of the terms are computed
     terms     int32[n]    of the segment, those of phrase q from starts[q] on; -1 for a word that it
                           lacks
+    dense     int64[2, n] the addresses of the bits and ranks of each, and of its short positions
+                          (counting.py); 0 for none
     offsets   int64[n]    of the words in their phrase, from 0
     weights, base  float32[Q]
     table     float32[MOST_TF]  value of each frequency, with slope and factor float32[…] as in
@@ -70,7 +69,10 @@ def collect_phrases(
     places    int64[3, S]    scratch for lists of up to S words
     numbers   int64[S + 1]   0, 1, …
     first_row, documents  of the segment
+    memory    of `phrases.make_scratch`
     """
+    scratch = scratch_of(memory)
+    join = scratch.join
     for q in range(len(counts)):
         first, last = starts[q], starts[q + 1]
         slots = last - first
@@ -83,40 +85,23 @@ def collect_phrases(
             continue
         lists = Lists(
             postings.docs, postings.run_window, postings.run_count, places[0, :slots],
-            places[1, :slots], places[2, :slots], numbers[:0], numbers[:0],
+            places[1, :slots], places[2, :slots], numbers[:0], numbers[:0], parts, part_blocks,
         )  # fmt: skip
-        join, cursors = scratch.join, scratch.cursors
         begin_join(join, lists, postings, own)
+        for s in range(slots):
+            join.bits[s] = dense[0, first + s]
+            join.short[s] = dense[1, first + s]
         weight = weights[q]
         while True:
-            found = next_candidates(join, lists, live, documents)
+            least = _least_part(best[q], weight, base[q])
+            found = next_candidates(join, lists, live, documents, least)
             if found == 0:
                 break
-            if best[q] > 0:
-                kept = 0
-                for c in range(found):
-                    tf = min(_least_frequency(join, postings, slots, c), MOST_TF - 1)
-                    row = join.rows[c]
-                    bound = _score(weight, tf, table, slope, factor, row)
-                    if make_key(bound + base[q], first_row + row) > best[q]:
-                        if kept < c:
-                            keep_candidate(join, slots, c, kept)
-                        kept += 1
-                found = kept
-            if slots > 1 and found > 0:
-                found = keep_pairs(scratch, postings, data, blocks, own_offsets, found)
+            found = keep_matches(scratch, postings, data, blocks, lists, own_offsets, found)
             for c in range(found):
-                if slots == 2:
-                    tf = np.int64(scratch.pairs[c])
-                else:
-                    point_cursors(cursors, lists, join, c, numbers[: slots + 1])
-                    cursors.at[join.order[0]] = scratch.pair_at[c]
-                    cursors.at[join.order[1]] = scratch.pair_at[TILE + c]
-                    tf = np.int64(
-                        phrase_frequency(
-                            cursors, postings, data, blocks, own_offsets, join.order, 0, False
-                        )
-                    )
+                tf = count_phrase(
+                    scratch, postings, data, blocks, lists, own_offsets, numbers[: slots + 1], c
+                )
                 if tf == 0:
                     continue
                 if tf >= MOST_TF:

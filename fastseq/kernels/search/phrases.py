@@ -2,15 +2,15 @@
 verified with their positions.
 
 A phrase is a sequence of *slots* at given offsets. A slot is one term, or several any of which may
-be in its place. The lists of the slots are intersected window by window, starting with the one that
-has the fewest postings there, TILE of them at a time. The positions of a candidate are decoded by
-*cursors*, one for each term in the document; those of a slot together go through the slot's
-positions in ascending order. An *adjusted* position is one less the offset of its slot: an
-occurrence of an exact phrase is an adjusted position that all slots have in common.
+be in its place. The candidates are the documents that the lists of all slots have (joining.py).
+Their positions are decoded by *cursors*, one for each term in the document; those of a slot
+together go through the slot's positions in ascending order. An *adjusted* position is one less the
+offset of its slot: an occurrence of an exact phrase is an adjusted position that all slots have in
+common.
 
 Positions are decoded one after the other, so that memory does not depend on term frequencies. Data
-that is damaged gives wrong results, but nothing outside of the arrays is read: documents beyond the
-last are left out, and a cursor ends with the data at the latest.
+that is damaged gives wrong results, but nothing outside of the arrays is read: a cursor ends with
+the data at the latest.
 """
 
 from __future__ import annotations
@@ -19,49 +19,23 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastseq.kernels.core.arrays import Int64, UInt16
+from fastseq.kernels.core.arrays import Int64
 from fastseq.kernels.core.jit import helper, inline, jit, optimised_helper
 from fastseq.kernels.core.varints import get
+from fastseq.kernels.search.joining import (
+    TILE,
+    Join,
+    begin_join,
+    keep_candidate,
+    next_candidates,
+)
 from fastseq.kernels.search.positions import positions_start
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document, frequency
-from fastseq.kernels.simd.bytes import equal32, trailing_zeros
+from fastseq.kernels.search.postings import WINDOW, frequency
+from fastseq.kernels.search.short_positions import LONG, MOST_SHORT, short_positions
+from fastseq.kernels.simd.bytes import count_ones, shared4
 
 END = 1 << 62  # the position of a cursor after its last one
-NO_WINDOW = 1 << 30
-TILE = 1024  # documents of the shortest list that are looked for in the others at a time
-VECTOR = 32  # entries of a list that are compared with a document at once
-
-
-class Lists(NamedTuple):
-    """The documents of S slots as posting lists, ascending.
-
-    A *place* is an index of `docs`. Where each slot is a single term, the arrays are those of the
-    segment, places are its postings, and `entry_ends` is empty. Other lists are made by
-    `unite_terms`.
-    """
-
-    docs: UInt16  # document in its window
-    run_window: UInt16
-    run_count: UInt16  # postings in the run, less one
-    first: Int64  # [S] the first place of each slot
-    run: Int64  # [S] its first run
-    last_run: Int64  # [S] and its last, exclusive
-    entry_ends: Int64  # [places + 1] place p has the entries from entry_ends[p] to [p + 1]
-    entries: Int64  # postings of the segment
-
-
-class Join(NamedTuple):
-    """An intersection of lists in progress, for up to S slots."""
-
-    run: Int64  # [S] current run of each slot
-    window: Int64  # [S] its window, NO_WINDOW past the last
-    start: Int64  # [S] its first place
-    size: Int64  # [S] and the number of places
-    low: Int64  # [S] how many of these are before the next candidate
-    order: Int64  # [S] slots, those with the fewest places in the window first
-    state: Int64  # [1] 1 inside of a window that all lists have
-    rows: Int64  # [TILE] the candidates: documents that all lists have
-    places: Int64  # [S · TILE] places[s · TILE + c]: that of candidate c in the list of slot s
+_PER_SLOT = 13  # arrays of Scratch with an element for each slot
 
 
 class Cursors(NamedTuple):
@@ -83,227 +57,49 @@ class Cursors(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What one thread needs for a phrase of up to S slots with C terms; `make_scratch` sizes it."""
+    """What one thread needs for a phrase of up to S slots with C terms: `scratch_of` the memory
+    that `make_scratch` sizes."""
 
     join: Join
     cursors: Cursors
     latest: Int64  # [S]
-    pairs: Int64  # [TILE] how often each candidate has the first pair
-    pair_at: Int64  # [2 · TILE] where the positions of its first word start, and of its second
+    counts: Int64  # [TILE] how often each candidate has the phrase; -1 where it must be counted
 
 
-def make_scratch(slots: int, terms: int) -> Scratch:
-    """Scratch for phrases of up to `slots` slots that have up to `terms` terms together."""
+def make_scratch(slots: int, terms: int) -> Int64:
+    """Memory for phrases of up to `slots` slots that have up to `terms` terms together. It is one
+    array, since each of an argument costs the call of a kernel about 0.1 µs."""
+    memory = np.empty(2 + _PER_SLOT * slots + 1 + 2 * TILE + slots * TILE + 4 * terms, np.int64)
+    memory[:2] = slots, terms
+    return memory
+
+
+@inline
+def scratch_of(memory):
+    """The Scratch in memory from `make_scratch`."""
+    slots, terms = memory[0], memory[1]
+    s = memory[2 : 2 + _PER_SLOT * slots].reshape(_PER_SLOT, slots)
+    rest = memory[2 + _PER_SLOT * slots :]
+    tiles = rest[4 * terms :]
+    c = rest[: 4 * terms].reshape(4, terms)
     join = Join(
-        *np.empty((6, slots), np.int64), np.empty(1, np.int64), np.empty(TILE, np.int64),
-        np.empty(slots * TILE, np.int64),
+        s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], tiles[:1], tiles[1 : TILE + 1],
+        tiles[2 * TILE + 1 :],
     )  # fmt: skip
-    cursors = Cursors(*np.empty((4, slots), np.int64), *np.empty((4, terms), np.int64))
-    pairs, pair_at = np.empty(TILE, np.int64), np.empty(2 * TILE, np.int64)
-    return Scratch(join, cursors, np.empty(slots, np.int64), pairs, pair_at)
-
-
-# ---- candidates: the documents that all lists have
-
-
-@inline
-def _enter_run(join, lists, s):
-    """Set the window and the size of the current run of a slot."""
-    if join.run[s] < lists.last_run[s]:
-        run = np.uint64(join.run[s])
-        join.window[s] = np.int64(lists.run_window[run])
-        join.size[s] = np.int64(lists.run_count[run]) + 1
-    else:
-        join.window[s] = NO_WINDOW
-        join.size[s] = 0
-
-
-@inline
-def _next_run(join, lists, s):
-    join.start[s] += join.size[s]
-    join.run[s] += 1
-    _enter_run(join, lists, s)
-
-
-@inline
-def begin_join(join, lists, postings, terms):
-    """Begin to intersect lists; those of slots of a term each, `terms`, are found first."""
-    if len(lists.entry_ends) == 0:
-        for s in range(len(lists.first)):
-            term = np.uint64(terms[s])
-            lists.first[s] = postings.term_posting[term]
-            lists.run[s] = postings.term_run[term]
-            lists.last_run[s] = postings.term_run[term + np.uint64(1)]
-    join.state[0] = 0
-    for s in range(len(lists.first)):
-        join.run[s] = lists.run[s]
-        join.start[s] = lists.first[s]
-        _enter_run(join, lists, s)
-
-
-@helper
-def _next_common_window(join, lists):
-    """Move all lists to the next window that all of them have, and order them; NO_WINDOW if there
-    is none."""
-    slots = len(lists.first)
-    window = join.window[0]
-    s = 0
-    while s < slots:
-        while join.window[s] < window:
-            _next_run(join, lists, s)
-        if join.window[s] > window:
-            window = join.window[s]
-            s = 0
-        else:
-            s += 1
-    if window == NO_WINDOW:
-        return window
-    for s in range(slots):
-        join.low[s] = 0
-        i = s
-        while i > 0 and join.size[join.order[i - 1]] > join.size[s]:
-            join.order[i] = join.order[i - 1]
-            i -= 1
-        join.order[i] = s
-    return window
-
-
-@inline
-def _block_with(docs, at, last, document):
-    """The first block of VECTOR entries from `at` on that ends with one >= document; the block at
-    `last` if none before it does. All uint64 but the document. Gallops as find_document."""
-    step = np.uint64(VECTOR)
-    high = at
-    while high < last and docs[high + np.uint64(VECTOR - 1)] < document:
-        at = high + np.uint64(VECTOR)
-        high += step
-        step += step
-    while at < high:
-        middle = at + (high - at) // np.uint64(2 * VECTOR) * np.uint64(VECTOR)
-        if middle < last and docs[middle + np.uint64(VECTOR - 1)] < document:
-            at = middle + np.uint64(VECTOR)
-        else:
-            high = middle
-    return min(at, last)
-
-
-@inline
-def place_of(docs, start, size, low, document):
-    """(whether docs[start:start + size] has the document, its place, a new `low`). Of a list of at
-    least VECTOR places, `low` is the first of a block, or 0."""
-    if size < VECTOR:
-        low = find_document(docs, start, size, low, document)
-        place = start + low
-        return low < size and np.int64(docs[np.uint64(place)]) == document, place, low
-    last = np.uint64(start + size - VECTOR)
-    at = min(np.uint64(start + low), last)
-    if at < last and docs[at + np.uint64(VECTOR - 1)] < document:
-        at = _block_with(docs, at, last, document)
-    equal = equal32(docs, at, np.uint16(document))
-    place = np.int64(at + trailing_zeros(equal))
-    return equal != np.uint64(0), place, np.int64(at) - start
-
-
-@inline
-def _pair_candidates(join, docs, first, n):
-    """Those of the n documents from the place `first` of the shortest list on that the second
-    list has; returns how many. Candidates are written without a branch, which would often be
-    mispredicted."""
-    a, b = join.order[0] * TILE, join.order[1] * TILE
-    start, size, low = join.start[join.order[1]], join.size[join.order[1]], join.low[join.order[1]]
-    rows, places = join.rows, join.places
-    kept = 0
-    for place in range(first, first + n):
-        document = np.int64(docs[np.uint64(place)])
-        found, other, low = place_of(docs, start, size, low, document)
-        rows[kept] = document
-        places[a + kept] = place
-        places[b + kept] = other
-        kept += found
-    join.low[join.order[1]] = low
-    return kept
-
-
-@inline
-def keep_candidate(join, slots, c, kept):
-    """Make candidate c number `kept` (at most c) of them, with the places of the first slots."""
-    join.rows[kept] = join.rows[c]
-    for i in range(slots):
-        own = join.order[i] * TILE
-        join.places[own + kept] = join.places[own + c]
-
-
-@inline
-def _keep_common(join, docs, i, n):
-    """Keep those of the n candidates that are in the list of slot order[i]; returns how many."""
-    s = join.order[i]
-    start, size, low = join.start[s], join.size[s], join.low[s]
-    kept = 0
-    for c in range(n):
-        found, place, low = place_of(docs, start, size, low, join.rows[c])
-        keep_candidate(join, i, c, kept)
-        join.places[s * TILE + kept] = place
-        kept += found
-    join.low[s] = low
-    return kept
-
-
-@optimised_helper
-def next_candidates(join, lists, live, documents):
-    """Find the next documents, at most TILE, that all lists have; returns their number, 0 at the
-    end.
-
-    live       uint8[documents]  0 for a document to leave out; or uint8[0], where there is none
-    documents  of the segment
-    """
-    slots = len(lists.first)
-    docs = lists.docs
-    while True:
-        if join.state[0] == 0:
-            if _next_common_window(join, lists) == NO_WINDOW:
-                return 0
-            join.state[0] = 1
-        lead = join.order[0]
-        base = join.window[lead] << WINDOW_BITS
-        first = join.start[lead] + join.low[lead]
-        n = min(join.size[lead] - join.low[lead], TILE)
-        join.low[lead] += n
-        ended = join.low[lead] == join.size[lead]
-        if slots == 1:
-            for c in range(n):
-                join.rows[c] = np.int64(docs[np.uint64(first + c)])
-                join.places[c] = first + c
-        else:
-            n = _pair_candidates(join, docs, first, n)
-        i = 2
-        while i < slots and n > 0:
-            n = _keep_common(join, docs, i, n)
-            i += 1
-        kept = 0
-        for c in range(n):
-            row = base + join.rows[c]
-            if row < documents and (len(live) == 0 or live[np.uint64(row)] != 0):
-                if kept < c:
-                    keep_candidate(join, slots, c, kept)
-                join.rows[kept] = row
-                kept += 1
-        if ended:
-            join.state[0] = 0
-            for s in range(slots):
-                _next_run(join, lists, s)
-        if kept > 0:
-            return kept
+    cursors = Cursors(s[8], s[9], s[10], s[11], c[0], c[1], c[2], c[3])
+    return Scratch(join, cursors, s[12], tiles[TILE + 1 : 2 * TILE + 1])
 
 
 @jit
-def documents_with_all(rows, lists, postings, terms, live, documents, scratch):
+def documents_with_all(rows, lists, postings, terms, live, documents, memory):
     """rows int32[n]: the documents that all lists have, ascending; n, the length of the shortest
     list, is enough. Returns their number. Others as in `phrase_documents`."""
+    scratch = scratch_of(memory)
     join = scratch.join
     begin_join(join, lists, postings, terms)
     total = 0
     while True:
-        found = next_candidates(join, lists, live, documents)
+        found = next_candidates(join, lists, live, documents, np.float32(-1.0))
         if found == 0:
             return total
         for c in range(found):
@@ -558,66 +354,59 @@ def point_cursors(cursors, lists, join, c, starts):
                 cursors.at[first + j] = -1
 
 
-@inline
-def _count_pair(data, at, left, other_at, other_left, shift):
-    """How many positions of a posting are `shift` less than one of another.
-
-    at, left  where its data starts, and its frequency
-    """
-    end = np.uint64(len(data))
-    position, at = get(data, at)
-    other, other_at = get(data, other_at)
-    position += shift
-    count = 0
-    while True:
-        if position > other:
-            other_left -= 1
-            if other_left == 0 or other_at >= end:
-                return count
-            distance, other_at = get(data, other_at)
-            other += distance
-        else:
-            count += position == other
-            left -= 1
-            if left == 0 or at >= end:
-                return count
-            distance, at = get(data, at)
-            position += distance
-
-
 @optimised_helper
-def keep_pairs(scratch, postings, data, blocks, offsets, n):
-    """Keep those of the n candidates in which the two rarest slots, of a term each, are at the
-    right distance; returns how many.
-
-    The look-ups of one candidate after the other do not wait for each other.
+def keep_matches(scratch, postings, data, blocks, lists, offsets, n):
+    """Keep those of the n candidates that have an exact phrase of two slots or more, of a term
+    each, and those that it must be counted in, where a word has no short positions (`counts`).
+    Returns how many.
     """
-    join, pairs, pair_at = scratch.join, scratch.pairs, scratch.pair_at
-    a, b = join.order[0], join.order[1]
-    shift = offsets[b] - offsets[a]
+    join, counts = scratch.join, scratch.counts
+    slots = len(offsets)
+    lead = join.order[0]
+    longest = offsets[slots - 1] > MOST_SHORT
     kept = 0
     for c in range(n):
-        posting = np.uint64(join.places[a * TILE + c])
-        other = np.uint64(join.places[b * TILE + c])
-        at = positions_start(postings, data, blocks, posting)
-        other_at = positions_start(postings, data, blocks, other)
-        count = _count_pair(
-            data, at, frequency(postings, posting), other_at, frequency(postings, other), shift
-        )
-        if count > 0:
-            pairs[kept] = count
-            pair_at[kept] = np.int64(at)
-            pair_at[TILE + kept] = np.int64(other_at)
-            if kept < c:
-                keep_candidate(join, len(offsets), c, kept)
-            kept += 1
+        positions = short_positions(
+            postings, data, blocks, join.short[lead], lists.first[lead],
+            join.places[lead * TILE + c],
+        )  # fmt: skip
+        short = positions != LONG and not longest
+        starts = np.uint64(15)  # of the positions
+        i = 1
+        while short and i < slots and starts != np.uint64(0):
+            s = join.order[i]
+            others = short_positions(
+                postings, data, blocks, join.short[s], lists.first[s], join.places[s * TILE + c]
+            )
+            shift = offsets[s] - offsets[lead]
+            starts &= shared4(positions, others, np.uint8(max(shift, 0)), np.uint8(max(-shift, 0)))
+            short = others != LONG
+            i += 1
+        if short and starts == np.uint64(0):
+            continue
+        counts[kept] = np.int64(count_ones(starts)) if short else np.int64(-1)
+        if kept < c:
+            keep_candidate(join, slots, c, kept)
+        kept += 1
     return kept
+
+
+@inline
+def count_phrase(scratch, postings, data, blocks, lists, offsets, numbers, c):
+    """How often (int64) a candidate of `keep_matches` has the phrase; numbers int64[S + 1] are 0,
+    1, …"""
+    count = scratch.counts[c]
+    if count < 0:
+        join, cursors = scratch.join, scratch.cursors
+        point_cursors(cursors, lists, join, c, numbers)
+        count = np.int64(_exact_frequency(cursors, postings, data, blocks, offsets, join.order))
+    return count
 
 
 @jit
 def phrase_documents(
     rows, tfs, lists, postings, data, blocks, terms, starts, offsets, slop, repeats, live,
-    documents, scratch,
+    documents, memory,
 ):  # fmt: skip
     """The documents with a phrase, ascending, and its frequency in each; returns their number.
 
@@ -629,26 +418,27 @@ def phrase_documents(
     offsets, slop, repeats  as in `phrase_frequency`
     live       uint8[documents]  0 for a document to leave out; or uint8[0], where there is none
     documents  of the segment
+    memory     of `make_scratch`
     """
+    scratch = scratch_of(memory)
     join, cursors = scratch.join, scratch.cursors
     begin_join(join, lists, postings, terms)
     slots = len(offsets)
-    by_pairs = slop == 0 and slots > 1 and len(lists.entry_ends) == 0
+    by_words = slop == 0 and slots > 1 and len(lists.entry_ends) == 0
     total = 0
     while True:
-        found = next_candidates(join, lists, live, documents)
+        found = next_candidates(join, lists, live, documents, np.float32(-1.0))
         if found == 0:
             return total
-        if by_pairs:
-            found = keep_pairs(scratch, postings, data, blocks, offsets, found)
+        if by_words:
+            found = keep_matches(scratch, postings, data, blocks, lists, offsets, found)
         for c in range(found):
-            if by_pairs and slots == 2:
-                tf = np.float64(scratch.pairs[c])
+            if by_words:
+                tf = np.float64(
+                    count_phrase(scratch, postings, data, blocks, lists, offsets, starts, c)
+                )
             else:
                 point_cursors(cursors, lists, join, c, starts)
-                if by_pairs:
-                    cursors.at[join.order[0]] = scratch.pair_at[c]
-                    cursors.at[join.order[1]] = scratch.pair_at[TILE + c]
                 tf = phrase_frequency(
                     cursors, postings, data, blocks, offsets, join.order, slop, repeats
                 )
@@ -661,7 +451,7 @@ def phrase_documents(
 @jit
 def near_documents(
     rows, tfs, lists, postings, data, blocks, terms, starts, slots, zeros, distance, in_order,
-    live, documents, scratch,
+    live, documents, memory,
 ):  # fmt: skip
     """The documents that have words near each other, ascending, and the frequency of that in each;
     returns their number.
@@ -670,11 +460,12 @@ def near_documents(
     slots, zeros, distance, in_order  as in `near_frequency`
     others  as in `phrase_documents`
     """
+    scratch = scratch_of(memory)
     join, cursors = scratch.join, scratch.cursors
     begin_join(join, lists, postings, terms)
     total = 0
     while True:
-        found = next_candidates(join, lists, live, documents)
+        found = next_candidates(join, lists, live, documents, np.float32(-1.0))
         if found == 0:
             return total
         for c in range(found):

@@ -18,6 +18,7 @@ from fastseq.kernels.core.jit import helper, inline, jit
 
 WINDOW_BITS = 16
 WINDOW = 1 << WINDOW_BITS
+WORDS = WINDOW // 64  # of the bits of the documents of a window
 LARGE_TF = 255
 LARGE_PACKED_TF = 15
 

@@ -18,7 +18,7 @@ from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.core.topk import key_document
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document
+from fastseq.kernels.search.postings import WINDOW_BITS, WORDS, find_document
 from fastseq.kernels.search.search import (
     NO_WINDOW,
     TINY,
@@ -41,7 +41,6 @@ from fastseq.kernels.search.search import (
 from fastseq.kernels.search.segments import DOCUMENTS, FIRST_ROW, LAST_RUN, RUN, segment_of
 
 OPTIONAL, REQUIRED, EXCLUDED = 0, 1, 2  # roles of a term
-WORDS = WINDOW // 64  # of the bits of a window
 _uint64_at = array_at(types.uint64)
 # A list up to this many times as long as the candidates is read whole: to find a document in a
 # list costs as much as to test about this many postings.

@@ -33,7 +33,7 @@ from fastseq.kernels.core.topk import (
     sort_descending,
 )
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
-from fastseq.kernels.search.phrases import place_of
+from fastseq.kernels.search.joining import place_of
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document
 from fastseq.kernels.search.segments import (
     DOCUMENTS,

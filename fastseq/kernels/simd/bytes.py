@@ -127,6 +127,26 @@ def half_bytes64(builder: Any, array: Any, index: Any, first: Any, last: Any) ->
     return builder.insert_value(found, builder.bitcast(fifteen, _I64), 1)
 
 
+@llvm(types.uint64, types.uint64, types.uint64, types.uint8, types.uint8)
+def shared4(builder: Any, a: Any, b: Any, add_a: Any, add_b: Any) -> Any:
+    """uint64 whose bit i (0 to 3) is: byte i of a, plus add_a, is one of the bytes 0 to 3 of b,
+    plus add_b, and below 255. Sums above 255 are 255."""
+    kind = ir.VectorType(_I8, 16)
+    signature = ir.FunctionType(kind, [kind, kind])
+    add = builder.module.declare_intrinsic("llvm.uadd.sat.v16i8", (), signature)
+    lanes = []
+    for value, more, shift in ((a, add_a, 0), (b, add_b, 2)):
+        four = builder.bitcast(builder.trunc(value, _I32), ir.VectorType(_I8, 4))
+        places = ir.Constant(ir.VectorType(_I32, 16), [lane >> shift & 3 for lane in range(16)])
+        spread = builder.shuffle_vector(four, four, places)
+        lanes.append(builder.call(add, [spread, broadcast(builder, more, 16)]))
+    same = builder.icmp_unsigned("==", *lanes)
+    same = builder.and_(same, builder.icmp_unsigned("!=", lanes[1], ir.Constant(kind, [255] * 16)))
+    bits = builder.zext(builder.bitcast(same, _I16), _I64)  # bit 4 · j + i
+    bits = builder.or_(bits, builder.lshr(bits, _I64(8)))
+    return builder.and_(builder.or_(bits, builder.lshr(bits, _I64(4))), _I64(15))
+
+
 @llvm(types.uint64, data, types.uint64, types.uint16)
 def equal32(builder: Any, array: Any, index: Any, value: Any) -> Any:
     """uint64 whose bit i is array[index + i] == value, for 32 uint16; its upper half is 0."""

@@ -14,6 +14,7 @@ from fastseq.kernels.simd.bytes import (
     equal32,
     half_bytes64,
     joiners64,
+    shared4,
 )
 
 
@@ -78,3 +79,24 @@ def test_equal32_and_count_ones() -> None:
             _equal(found, data, index, value)
             equal = [i for i in range(32) if data[index + i] == value]
             assert found.tolist() == [sum(1 << i for i in equal), len(equal)]
+
+
+@jit
+def _shared(found, words, others, add, add_other):  # type: ignore[no-untyped-def]
+    for i in range(len(found)):
+        found[i] = shared4(words[i], others[i], add, add_other)
+
+
+@pytest.mark.parametrize(("add", "add_other"), [(0, 0), (1, 0), (0, 3), (250, 0), (0, 255)])
+def test_shared_bytes_of_two_words(add: int, add_other: int) -> None:
+    chance = np.random.default_rng(0)
+    values = np.array([0, 1, 2, 3, 4, 250, 251, 252, 254, 255])
+    bytes_of = chance.choice(values, (2, 3000, 4)).astype(np.uint8)
+    words, others = bytes_of.view(np.uint32)[..., 0].astype(np.uint64)
+    found = np.empty(len(words), np.uint64)
+    _shared(found, words, others, np.uint8(add), np.uint8(add_other))
+    expected = []
+    for own, more in zip(*bytes_of.tolist(), strict=True):
+        there = {min(byte + add_other, 255) for byte in more} - {255}
+        expected.append(sum((min(byte + add, 255) in there) << i for i, byte in enumerate(own)))
+    assert found.tolist() == expected
