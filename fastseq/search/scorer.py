@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
+from fastseq.kernels.search.group_search import MOST_SUM
 from fastseq.kernels.search.postings import Postings, read_terms
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.search.weights import fill_weights
@@ -231,6 +233,14 @@ class ModelScorer:
             fill_lists(lists, number, numbers, postings, impacts, numbers)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
         return Sources(segment_table(kept), lists, numbers[places], kept)
+
+    @cached_property
+    def sum_values(self) -> Float32:
+        """float32[MOST_SUM + 1]: the values of frequencies, of a QuotientModel."""
+        assert isinstance(self._model, QuotientModel)
+        tfs = np.arange(MOST_SUM + 1, dtype=np.float64)
+        with np.errstate(divide="ignore"):  # the logarithm of 0
+            return self._model.values(tfs).astype(np.float32)
 
     def weighting(self, number: int) -> impact_kernels.Weighting | None:
         """That of a segment; None for a model without."""

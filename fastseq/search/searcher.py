@@ -35,7 +35,7 @@ from fastseq.search.counting import Counter
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import NO_RANGES, Passing, allowed_rows
 from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, weighed
-from fastseq.search.group_batches import Group, find_groups
+from fastseq.search.group_batches import Group, GroupSearch
 from fastseq.search.patterns import pattern_match
 from fastseq.search.phrase_batches import PhraseTerms, find_phrases, phrase_terms
 from fastseq.search.query_words import Query, of_queries
@@ -360,6 +360,11 @@ class Searcher:
         return SingleSearch(self)
 
     @cached_property
+    def groups(self) -> GroupSearch:
+        """The search for patterns."""
+        return GroupSearch(self.collection)
+
+    @cached_property
     def counter(self) -> Counter:
         """The numbers of documents that match queries."""
         return Counter(self.collection)
@@ -421,10 +426,9 @@ class Searcher:
             groups.append(terms)
         if not chosen:
             return every
-        *hits, left = find_groups(
-            collection, self.scorer(model), groups, k, model, thread_count(threads),
-            self.allowed(filter),
-        )  # fmt: skip
+        *hits, left = self.groups.find(
+            self.scorer(model), groups, k, model, thread_count(threads), self.allowed(filter)
+        )
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
         others = set(every) - {*chosen} | {chosen[i] for i in left}

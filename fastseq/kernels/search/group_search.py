@@ -16,30 +16,34 @@ from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.core.topk import ALL, key_score, make_key, select_best
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS, RANKS
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, frequency
+from fastseq.kernels.search.search import TINY
 from fastseq.kernels.simd.bytes import greater64, trailing_zeros
 
 MOST_SUM = 65535  # of uint16 sums
-# With more postings in a window than this, to zero all sums is faster than those of the postings.
+# With more sums in a window than this, to zero all is faster than those.
 _MANY = 512
 _U1, _U6, _U63 = np.uint64(1), np.uint64(6), np.uint64(63)
 _BELOW = np.float32(1 - 1e-6)  # covers the rounding of a part that is compared as a score
 
 
 @inline
-def _sum(before, tf, factors, i):
-    """A sum with the frequency of another term."""
-    if factors is None:  # decided when it is compiled
-        return np.uint16(min(np.int64(before) + tf, np.int64(MOST_SUM)))
-    return before + factors[i] * np.float64(tf)
-
-
-@inline
-def _is_recorded(before, factors):
-    """Whether a posting makes its document one with a sum: that of a second term, or with factors
-    that of the first."""
-    if factors is None:
-        return before != 0
-    return before == 0
+def _begin(runs, at, active, postings, terms):
+    """Point to the first runs of terms; returns how many have any. The term with most postings is
+    the last one."""
+    n = 0
+    largest, most = 0, np.int64(0)
+    for i in range(np.uint64(len(terms))):
+        term = np.uint64(terms[i])
+        runs[i], at[i] = postings.term_run[term], postings.term_posting[term]
+        if runs[i] < postings.term_run[term + _U1]:
+            count = postings.term_posting[term + _U1] - at[i]
+            if count > most:
+                largest, most = n, count
+            active[n] = np.int64(i)
+            n += 1
+    if n > 0:
+        active[largest], active[n - 1] = active[n - 1], active[largest]
+    return n
 
 
 @inline
@@ -52,136 +56,197 @@ def _in_window(runs, at, i, postings, window):
 
 
 @inline
-def _add_window(sums, found, runs, at, active, n, postings, factors, window):
-    """Add up the frequencies in a window. Returns (entries of `found`, where a document may be
-    repeated; postings)."""
-    entries, total = np.uint64(0), np.int64(0)
-    for a in range(n):
-        i = np.uint64(active[a])
-        first, stop = _in_window(runs, at, i, postings, window)
-        total += np.int64(stop - first)
-        for j in range(first, stop):
-            document = np.uint64(postings.docs[j])
-            before = sums[document]
-            sums[document] = _sum(before, frequency(postings, j), factors, i)
-            found[entries] = np.int32(document)
-            entries += np.uint64(_is_recorded(before, factors))
-    return np.int64(entries), total
-
-
-@inline
-def _live_singles(sums, live, runs, at, active, n, postings, window, documents):
-    """The live documents of a window that have sums; they are zero afterwards."""
+def _count_live(live, docs, first, stop, base, documents):
+    """The documents of postings that are not deleted."""
+    if len(live) == 0:
+        return np.int64(stop - first)
     total = np.int64(0)
-    base = np.int64(window) << WINDOW_BITS
-    for a in range(n):
-        i = np.uint64(active[a])
-        first, stop = _in_window(runs, at, i, postings, window)
-        for j in range(first, stop):
-            document = np.uint64(postings.docs[j])
-            row = base + np.int64(document)
-            if sums[document] != 0 and row < documents:
-                total += np.int64(live[np.uint64(row)] != 0)
-            sums[document] = 0
+    for j in range(first, stop):
+        row = base + np.int64(docs[j])
+        if row < documents:
+            total += np.int64(live[np.uint64(row)] != 0)
     return total
 
 
 @inline
-def _next_window(sums, runs, at, active, n, postings, terms, window, is_zero):
-    """Set the sums to zero again, unless they are, and go on to the terms' next runs; returns the
-    terms with more."""
-    kept = 0
+def _add_frequency(sums, document, before, postings, j):
+    total = np.int64(before) + frequency(postings, j)
+    sums[document] = np.uint16(min(total, np.int64(MOST_SUM)))
+
+
+@inline
+def _add_window(sums, found, runs, at, active, n, postings, live, window, documents):
+    """Add up the frequencies of documents with several terms in a window. Returns (entries of
+    `found`: those documents, once for each posting but one; postings with sums; postings of
+    documents that are not deleted)."""
+    entries, summed, total = np.uint64(0), np.int64(0), np.int64(0)
+    base = np.int64(window) << WINDOW_BITS
     for a in range(n):
         i = np.uint64(active[a])
         first, stop = _in_window(runs, at, i, postings, window)
-        if first < stop:
-            if not is_zero:
-                for j in range(first, stop):
-                    sums[np.uint64(postings.docs[j])] = 0
-            at[i] = np.int64(stop)
-            runs[i] += 1
-        if runs[i] < postings.term_run[np.uint64(terms[i]) + _U1]:
-            active[kept] = np.int64(i)
-            kept += 1
+        if first == stop:
+            continue
+        total += _count_live(live, postings.docs, first, stop, base, documents)
+        if a + 1 < n:
+            summed += np.int64(stop - first)
+            for j in range(first, stop):
+                document = np.uint64(postings.docs[j])
+                before = sums[document]
+                _add_frequency(sums, document, before, postings, j)
+                found[entries] = np.int32(document)
+                entries += np.uint64(before != 0)
+        elif summed > 0:
+            # No term follows: sums of documents without another term are not needed. The term with
+            # most postings, on average half of those of a prefix, takes a third of the time so.
+            last = entries
+            for j in range(first, stop):
+                found[last] = np.int32(j - first)
+                last += np.uint64(sums[np.uint64(postings.docs[j])] != 0)
+            for c in range(entries, last):
+                j = first + np.uint64(found[c])
+                document = np.uint64(postings.docs[j])
+                _add_frequency(sums, document, sums[document], postings, j)
+                found[c] = np.int32(document)
+            entries = last
+    return entries, summed, total
+
+
+@inline
+def _next_window(runs, at, active, n, postings, terms, window):
+    """Go on to the terms' next runs; returns the terms with more."""
+    kept = 0
+    for a in range(n):
+        i = np.uint64(active[a])
+        _, stop = _in_window(runs, at, i, postings, window)
+        runs[i] += np.int64(stop != np.uint64(at[i]))
+        at[i] = np.int64(stop)
+        active[kept] = np.int64(i)
+        kept += np.int64(runs[i] < postings.term_run[np.uint64(terms[i]) + _U1])
     return kept
 
 
 @jit
 def sum_groups(
-    rows, totals, ends, df, sums, found, scratch, postings, terms, factors, starts, live, windows,
-    documents,
+    rows, parts, ends, df, sums, found, scratch, postings, terms, starts, least, slope, factor,
+    table, live, windows, documents,
 ):  # fmt: skip
     """The documents of a segment with several terms of each of Q groups, and how many have any.
 
-    rows, totals  int32[m], and uint16[m] or float64[m]: of documents with several terms of a group
-                  (with factors: with any), the sum of their frequencies; those of group q end
-                  before ends[q]. m, the postings of all groups, is enough
+    rows, parts  int32[m], float32[m]: of documents with several terms of a group whose part, that
+                 of the sum of their frequencies, may be `least` or more; those of group q end
+                 before ends[q]. m, the postings of all groups, is enough
     ends      int64[Q]
     df        int64[Q]   the live documents of each group are added
-    sums      uint16[WINDOW], with factors float64[WINDOW]: zeroed scratch, zero again afterwards
-    found     int32[f]   scratch; f, the postings of a group, and one more
+    sums      uint16[WINDOW]  zeroed scratch, zero again afterwards
+    found     int32[f]   scratch; f, the postings of a group in a window, and one more
     scratch   int64[3, m]  for groups of up to m terms
     terms     int32[n]   of the segment, those of group q from starts[q] on
-    factors   float64[n] of their frequencies; None where all are 1
+    least     float32[Q]
+    slope, factor  as in impacts.Weighting
+    table     float32[MOST_SUM + 1]  the value of each sum
     live      uint8[documents] or uint8[0]
     windows, documents  of the segment
 
     Returns whether a sum was larger than MOST_SUM.
     """
     runs, at, active = scratch[0], scratch[1], scratch[2]
+    slope = np.float32(slope)
     m = np.uint64(0)
     overflow = False
     for q in range(len(df)):
         own = terms[starts[q] : starts[q + 1]]
-        own_factors = None if factors is None else factors[starts[q] : starts[q + 1]]
-        n = 0
-        for i in range(len(own)):
-            term = np.uint64(own[np.uint64(i)])
-            runs[i] = postings.term_run[term]
-            at[i] = postings.term_posting[term]
-            if runs[i] < postings.term_run[term + _U1]:
-                active[n] = i
-                n += 1
+        lowest = least[q] * _BELOW
+        n = _begin(runs, at, active, postings, own)
         for window in range(windows):
             if n == 0:
                 break
-            entries, total = _add_window(
-                sums, found, runs, at, active, n, postings, own_factors, window
+            entries, summed, total = _add_window(
+                sums, found, runs, at, active, n, postings, live, window, documents
             )
             base = np.int64(window) << WINDOW_BITS
-            if factors is None and len(live) == 0:
-                df[q] += total - entries  # each entry is one more posting of a document
-            for c in range(np.uint64(entries)):
+            for c in range(entries):
+                document = np.uint64(found[c])
+                row = np.uint64(base + np.int64(document))
+                # a damaged file may have rows beyond the last
+                if np.int64(row) >= documents or (len(live) > 0 and live[row] == 0):
+                    total -= np.int64(len(live) == 0)
+                    continue
+                total -= 1  # each entry is one more posting of a document
+                if sums[document] == 0:
+                    continue  # as an earlier entry left it
+                overflow = overflow or sums[document] == MOST_SUM
+                value = table[np.uint64(sums[document])]
+                sums[document] = 0
+                part = value / (slope * value + factor[row])
+                if part >= lowest:
+                    rows[m] = np.int32(row)
+                    parts[m] = part
+                    m += _U1
+            df[q] += total
+            if summed > _MANY:
+                for document in range(np.uint64(WINDOW)):
+                    sums[document] = 0
+            elif summed > 0:
+                for a in range(n - 1):
+                    first, stop = _in_window(runs, at, np.uint64(active[a]), postings, window)
+                    for j in range(first, stop):
+                        sums[np.uint64(postings.docs[j])] = 0
+            n = _next_window(runs, at, active, n, postings, own, window)
+        ends[q] = np.int64(m)
+    return overflow
+
+
+@jit
+def sum_similar(
+    rows, totals, ends, df, sums, found, scratch, postings, terms, factors, starts, live, windows,
+    documents,
+):  # fmt: skip
+    """The documents of a segment with any of each of Q groups of terms with factors. Others as in
+    `sum_groups`.
+
+    rows, totals  int32[m], float64[m]: of the documents of a group, the sum of their frequencies
+                  times the factors, added in the order of its terms
+    sums      float64[WINDOW]  zeroed scratch, zero again afterwards
+    factors   float64[n] of the frequencies of the terms
+    """
+    runs, at, active = scratch[0], scratch[1], scratch[2]
+    m = np.uint64(0)
+    for q in range(len(df)):
+        own = terms[starts[q] : starts[q + 1]]
+        n = 0
+        for i in range(np.uint64(len(own))):
+            term = np.uint64(own[i])
+            runs[i], at[i] = postings.term_run[term], postings.term_posting[term]
+            active[n] = np.int64(i)
+            n += np.int64(runs[i] < postings.term_run[term + _U1])
+        begin = m
+        for window in range(windows):
+            if n == 0:
+                break
+            entries = np.uint64(0)
+            for a in range(n):
+                i = np.uint64(active[a])
+                own_factor = factors[np.uint64(starts[q]) + i]
+                first, stop = _in_window(runs, at, i, postings, window)
+                for j in range(first, stop):
+                    document = np.uint64(postings.docs[j])
+                    before = sums[document]
+                    sums[document] = before + own_factor * np.float64(frequency(postings, j))
+                    found[entries] = np.int32(document)
+                    entries += np.uint64(before == 0)
+            base = np.int64(window) << WINDOW_BITS
+            for c in range(entries):
                 document = np.uint64(found[c])
                 row = base + np.int64(document)
-                # an earlier entry of the document has set the sum to zero; a damaged file may have
-                # rows beyond the last
-                if sums[document] == 0 or row >= documents:
-                    continue
-                if len(live) == 0 or live[np.uint64(row)] != 0:
+                # a damaged file may have rows beyond the last
+                if row < documents and (len(live) == 0 or live[np.uint64(row)] != 0):
                     rows[m] = np.int32(row)
                     totals[m] = sums[document]
                     m += _U1
-                    if factors is None:
-                        overflow = overflow or sums[document] == MOST_SUM
-                        df[q] += np.int64(len(live) > 0)
-                    else:
-                        df[q] += 1
                 sums[document] = 0
-            is_zero = False
-            if factors is None:
-                if len(live) > 0:
-                    df[q] += _live_singles(
-                        sums, live, runs, at, active, n, postings, window, documents
-                    )
-                    is_zero = True
-                elif total > _MANY:
-                    for document in range(np.uint64(WINDOW)):
-                        sums[document] = 0
-                    is_zero = True
-            n = _next_window(sums, runs, at, active, n, postings, own, window, is_zero)
+            n = _next_window(runs, at, active, n, postings, own, window)
+        df[q] += np.int64(m - begin)
         ends[q] = np.int64(m)
-    return overflow
 
 
 @inline
@@ -241,14 +306,13 @@ def _collect_term(
 
 
 @jit
-def raise_least(least, impacts, terms, starts, weights, k):
-    """Raise a score that the k best hits of each of Q groups reach, to that of the k-th best
+def raise_least(least, impacts, terms, starts, k):
+    """Raise a part that the k best hits of each of Q groups reach, to that of the k-th best
     document of one term; see impacts.RANKS.
 
     least    float32[Q]
     impacts  of a segment, with those of the terms
     terms    int32[n]  those of group q from starts[q] on
-    weights  float32[Q]
     """
     rank = 0
     while rank < len(RANKS) and RANKS[rank] < k:
@@ -257,15 +321,15 @@ def raise_least(least, impacts, terms, starts, weights, k):
         return
     for q in range(len(least)):
         for i in range(np.uint64(starts[q]), np.uint64(starts[q + 1])):
-            part = impacts.ranked[np.uint64(terms[i]), rank]
-            least[q] = max(least[q], weights[q] * part * _BELOW)
+            least[q] = max(least[q], impacts.ranked[np.uint64(terms[i]), rank])
 
 
 @jit
-def keys_of(keys, scores):
-    """keys uint64[n]: below that of every document with one of the scores, float32[n]."""
-    for i in range(len(keys)):
-        keys[i] = make_key(scores[i], ALL)
+def keys_below(keys, weights, least):
+    """keys uint64[Q]: below those of the hits of groups, given their weights float32[Q] and parts
+    that they reach, float32[Q]."""
+    for q in range(len(keys)):
+        keys[q] = make_key(max(weights[q] * least[q] * _BELOW, TINY), ALL)
 
 
 @jit
@@ -281,7 +345,8 @@ def collect_groups(
     several    uint64[windows · WINDOW / 64]  zeroed scratch, zero again afterwards
     postings, impacts  of the segment, with the impacts of the terms
     terms      int32[n]   those of group q from starts[q] on; none where `rows` are all documents
-    rows       int32[m]   documents with several terms, those of group q end before ends[q]
+    rows       int32[m]   documents with several terms that may be hits, those of group q end before
+                          ends[q]
     parts      float32[m] of these
     weights    float32[Q] positive
     allowed    uint8[all rows] or uint8[0]
