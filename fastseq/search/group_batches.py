@@ -15,23 +15,23 @@ import numpy as np
 
 from fastseq.index.collection import Collection
 from fastseq.kernels.search.group_search import (
+    begin_groups,
     collect_groups,
-    keys_below,
     raise_least,
     sum_groups,
     sum_similar,
 )
 from fastseq.kernels.search.phrase_search import write_phrases
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.search import TINY, key_capacity
-from fastseq.search.ranking import QueryTerms, QuotientModel
+from fastseq.kernels.search.search import key_capacity
+from fastseq.search.ranking import ADDITIVE, BM25, QueryTerms, QuotientModel
 from fastseq.search.scorer import ModelScorer
 from fastseq.types import Float32, Float64, Int32, Int64, UInt8, UInt16, UInt64, offsets_of
 
 _TASK = 16  # queries that a thread takes at a time
 _MOST_KEYS = 1 << 22  # candidates of the queries of a task together
 _CACHED_SCRATCH = 16
-_MOST_KEPT = 1 << 20  # postings of the groups that memory is kept for: 8 MB
+_MOST_KEPT = 1 << 21  # postings of the groups that memory is kept for: 24 MB
 _EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 _NO_TERMS: Int32 = np.empty(0, np.int32)
 
@@ -71,45 +71,43 @@ class GroupSearch:
         left: list[int] = []
         numbers: dict[bool, list[int]] = {True: [], False: []}
         for number, group in enumerate(groups):
-            numbers[all(factors is None for _, factors in group)].append(number)
+            numbers[_is_whole(group)].append(number)
         step = max(min(_TASK, _MOST_KEYS // key_capacity(depth)), 1)
-        tasks = [
-            (part[at : at + step], is_whole)
-            for is_whole, part in numbers.items()
+        tasks = iter([
+            part[at : at + step]
+            for part in numbers.values()
             for at in range(0, len(part), step)
-        ]
-        of_tasks = iter(tasks)  # next() on it is atomic
+        ])  # fmt: skip
 
         def work() -> None:
-            while (task := next(of_tasks, None)) is not None:
-                some, is_whole = task
+            while (some := next(tasks, None)) is not None:  # next() is atomic
                 chosen = [groups[q] for q in some]
-                hits = self._search(scorer, chosen, depth, model, allowed, is_whole)
+                hits = self.search(scorer, chosen, depth, model, allowed)
                 rows[some, :depth], scores[some, :depth], refused = hits
-                left.extend(some[q] for q in refused.tolist())
+                left.extend(some[q] for q in refused)
 
-        if len(tasks) == 1:
+        with ThreadPoolExecutor(threads, "fastseq-search") as pool:
+            others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]
             work()
-        else:
-            with ThreadPoolExecutor(threads, "fastseq-search") as pool:
-                others = [pool.submit(work) for _ in range(min(threads, len(tasks)) - 1)]
-                work()
-                for other in others:
-                    other.result()
+            for other in others:
+                other.result()
         return rows, scores, sorted(left)
 
-    def _search(
+    def search(
         self, scorer: ModelScorer, groups: Sequence[Group], k: int, model: QuotientModel,
-        allowed: UInt8, is_whole: bool,
-    ) -> tuple[Int32, Float32, Int64]:  # fmt: skip
-        """As `find`, of a task; its groups are all whole, or not."""
-        collection, n = self._collection, len(groups)
-        segments = []
+        allowed: UInt8,
+    ) -> tuple[Int32, Float32, list[int]]:  # fmt: skip
+        """As `find`, of a few groups, with factors for all or for none; k, at most the documents of
+        the collection."""
+        collection, n, is_whole = self._collection, len(groups), _is_whole(groups[0])
+        lists = []
         least = np.zeros(n, np.float32)  # a part that k hits reach
         for s, leaf in enumerate(collection.leaves):
             ids = [group[s][0] for group in groups]
-            starts = offsets_of([len(own) for own in ids])
-            terms = ids[0] if n == 1 else np.concatenate(ids)
+            if n == 1:
+                terms, starts = ids[0], np.array([0, len(ids[0])])
+            else:
+                terms, starts = np.concatenate(ids), offsets_of([len(own) for own in ids])
             if is_whole:
                 impacts = scorer.impacts(s, terms)
                 if not len(allowed):
@@ -117,20 +115,18 @@ class GroupSearch:
             else:
                 leaf.segment.verify_postings(terms)
                 impacts = scorer.impacts(s, _NO_TERMS)
-            segments.append((terms, starts, impacts))
+            lists.append((terms, starts, impacts))
         df = np.zeros(n, np.int64)
         overflow = False
         several = []
-        for s, (leaf, (terms, starts, _)) in enumerate(
-            zip(collection.leaves, segments, strict=True)
-        ):
+        for s, (leaf, (terms, starts, _)) in enumerate(zip(collection.leaves, lists, strict=True)):
             segment = leaf.segment
             live = _EVERY_ROW if leaf.live is None else leaf.live
             weighting = scorer.weighting(s)
             assert weighting is not None
             ends = np.empty(n, np.int64)
-            sizes = offsets_of(segment.df[terms])[starts]
-            scratch = self._take_scratch(int(sizes[-1]), len(terms))
+            size = int(segment.df[terms].sum())
+            scratch = self._take_scratch(size, len(terms))
             if is_whole:
                 overflow |= sum_groups(
                     scratch.rows, scratch.parts, ends, df, scratch.sums, scratch.found,
@@ -143,7 +139,7 @@ class GroupSearch:
                     np.ones(len(own)) if given is None else given
                     for own, given in (group[s] for group in groups)
                 ])  # fmt: skip
-                totals = np.empty(int(sizes[-1]), np.float64)
+                totals = np.empty(size, np.float64)
                 sum_similar(
                     scratch.rows, totals, ends, df, scratch.similar, scratch.found, scratch.lists,
                     segment.postings, terms, factors, starts, live, segment.windows,
@@ -154,32 +150,23 @@ class GroupSearch:
                 parts = value / (np.float32(weighting.slope) * value + weighting.factor[rows])
             self._give_back(scratch)
             several.append((rows, parts, ends))
-        weighed = model.weigh(
-            collection,
-            QueryTerms(
-                np.arange(n + 1), np.arange(n, dtype=np.int32), np.maximum(df, 1),
-                np.ones(n, np.float32), np.zeros(n, np.float32), None,
-            ),
-        )  # fmt: skip
-        weights = weighed.weights
-        refused = (weights <= TINY) | (weighed.base != 0) | overflow
-        weights = np.where(refused, np.float32(1), weights)
+        weights, base = _weights(collection, model, df)
         capacity = key_capacity(k)
         keys, spare = np.empty((n, capacity), np.uint64), np.empty(capacity, np.uint64)
-        counts, best = np.zeros(n, np.int64), np.empty(n, np.uint64)
-        keys_below(best, weights, least)
-        every = zip(collection.leaves, segments, several, strict=True)
+        counts, best, refused = np.zeros(n, np.int64), np.empty(n, np.uint64), np.empty(n, np.uint8)
+        begin_groups(best, refused, weights, base, least, overflow)
+        scratch = self._take_scratch(0, 0)
+        every = zip(collection.leaves, lists, several, strict=True)
         for leaf, (terms, starts, impacts), (rows, parts, ends) in every:
-            scratch = self._take_scratch(0, 0)
             collect_groups(
                 keys, counts, best, scratch.several, leaf.segment.postings, impacts, terms,
                 starts if is_whole else np.zeros(n + 1, np.int64), rows, parts, ends, weights,
                 allowed, leaf.first_row, k,
             )  # fmt: skip
-            self._give_back(scratch)
+        self._give_back(scratch)
         hit_rows, scores = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
         write_phrases(hit_rows, scores, keys, counts, spare, k)
-        return hit_rows, scores, np.flatnonzero(refused)
+        return hit_rows, scores, [q for q, one in enumerate(refused.tolist()) if one]
 
     def _take_scratch(self, postings: int, terms: int) -> _Scratch:
         """Scratch memory that is large enough, reused (list.pop and append are atomic)."""
@@ -189,23 +176,38 @@ class GroupSearch:
             windows = max(leaf.segment.windows for leaf in self._collection.leaves)
             scratch = _Scratch(
                 np.zeros(WINDOW, np.uint16), np.zeros(WINDOW, np.float64),
-                np.zeros(windows * WINDOW // 64, np.uint64), *_growing(0, 0),
+                np.zeros(windows * WINDOW // 64, np.uint64), np.empty(1, np.int32),
+                np.empty((3, 0), np.int64), np.empty(0, np.int32), np.empty(0, np.float32),
             )  # fmt: skip
-        if len(scratch.rows) < postings or scratch.lists.shape[1] < terms:
-            postings = max(2 * postings, len(scratch.rows))
-            scratch = _Scratch(*scratch[:3], *_growing(postings, max(2 * terms, 1024)))
+        if len(scratch.rows) < postings:
+            size = 2 * postings
+            scratch = scratch._replace(
+                found=np.empty(size + 1, np.int32), rows=np.empty(size, np.int32),
+                parts=np.empty(size, np.float32),
+            )  # fmt: skip
+        if scratch.lists.shape[1] < terms:
+            scratch = scratch._replace(lists=np.empty((3, 2 * terms), np.int64))
         return scratch
 
     def _give_back(self, scratch: _Scratch) -> None:
-        if len(self._scratch) < _CACHED_SCRATCH:
-            if len(scratch.rows) > _MOST_KEPT:
-                scratch = _Scratch(*scratch[:3], *_growing(0, 0))
+        if len(self._scratch) < _CACHED_SCRATCH and len(scratch.rows) <= _MOST_KEPT:
             self._scratch.append(scratch)
 
 
-def _growing(postings: int, terms: int) -> tuple[Int32, Int64, Int32, Float32]:
-    """The arrays of _Scratch from `found` on."""
-    return (
-        np.empty(postings + 1, np.int32), np.empty((3, terms), np.int64),
-        np.empty(postings, np.int32), np.empty(postings, np.float32),
-    )  # fmt: skip
+def _is_whole(group: Group) -> bool:
+    return all(factors is None for _, factors in group)
+
+
+def _weights(
+    collection: Collection, model: QuotientModel, df: Int64
+) -> tuple[Float32, Float32]:
+    """float32[n] and float32[n]: the weights of groups in df documents, and what is added to the
+    score of every hit."""
+    n = len(df)
+    df = np.maximum(df, 1)
+    ones, base = np.ones(n, np.float32), np.zeros(n, np.float32)
+    queries = QueryTerms(np.arange(n + 1), np.arange(n, dtype=np.int32), df, ones, base)
+    if n == 1 and isinstance(model, BM25) and model.variant in ADDITIVE:
+        return np.array([model.weight_of_one(collection, queries)], np.float32), base
+    weighed = model.weigh(collection, queries)
+    return weighed.weights, weighed.base

@@ -19,7 +19,8 @@ from fastseq.text.splitting import Splitter
 from fastseq.text.vocabulary import SortedWords
 from fastseq.types import Float64, Int32
 
-Pattern = values.Prefix | values.Wildcard | values.Regex | values.Fuzzy | values.Range
+PATTERNS = values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
+Pattern = PATTERNS | values.Range
 # the words of a vocabulary that match, by number, and the similarity of each, at most 1; None where
 # all are 1
 Match = Callable[[SortedWords], tuple[Int32, Float64 | None]]

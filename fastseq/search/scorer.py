@@ -139,10 +139,13 @@ class ModelScorer:
         return known
 
     def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts of a segment in which those of its `terms` are computed; of a QuotientModel.
-        Raises FormatError where their postings are damaged."""
+        """Impacts of a segment in which those of its `terms` (int32[n], not -1) are computed; of a
+        QuotientModel. Raises FormatError where their postings are damaged."""
         with self._lock:
-            return self._fill(number, terms, None)
+            impacts = self._impacts[number]
+            if np.isnan(impacts.best[terms]).any():
+                self._fill(number, terms, None)
+            return impacts
 
     def list_parts(
         self, number: int, rows: Int32, tfs: Float64, statistics: Statistics

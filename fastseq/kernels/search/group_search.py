@@ -325,10 +325,20 @@ def raise_least(least, impacts, terms, starts, k):
 
 
 @jit
-def keys_below(keys, weights, least):
-    """keys uint64[Q]: below those of the hits of groups, given their weights float32[Q] and parts
-    that they reach, float32[Q]."""
+def begin_groups(keys, refused, weights, base, least, overflow):
+    """Begin to collect the hits of Q groups.
+
+    keys     uint64[Q]  gets one that is below those of the hits
+    refused  uint8[Q]   gets whether the hits cannot be collected: 1 for all where `overflow`
+    weights  float32[Q]  of a refused group set to 1
+    base     float32[Q]
+    least    float32[Q]  a part that the hits reach
+    """
     for q in range(len(keys)):
+        is_refused = overflow or weights[q] <= TINY or base[q] != 0
+        if is_refused:
+            weights[q] = 1.0
+        refused[q] = np.uint8(is_refused)
         keys[q] = make_key(max(weights[q] * least[q] * _BELOW, TINY), ALL)
 
 
