@@ -26,7 +26,7 @@ from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.search import key_capacity
 from fastseq.search.ranking import ADDITIVE, BM25, QueryTerms, QuotientModel
 from fastseq.search.scorer import ModelScorer
-from fastseq.types import Float32, Float64, Int32, Int64, UInt8, UInt16, UInt64, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, UInt8, UInt64, offsets_of
 
 _TASK = 16  # queries that a thread takes at a time
 _MOST_KEYS = 1 << 22  # candidates of the queries of a task together
@@ -43,11 +43,11 @@ Group = Sequence[tuple[Int32, Float64 | None]]
 class _Scratch(NamedTuple):
     """As the kernels take it, for groups of P postings and N terms."""
 
-    sums: UInt16  # [WINDOW] zero
+    sums: UInt8  # [WINDOW] zero
     similar: Float64  # [WINDOW] zero
     several: UInt64  # [documents / 64] zero
     found: Int32  # [P + 1]
-    lists: Int64  # [3, N]
+    lists: Int64  # [7, N + 1]
     rows: Int32  # [P]
     parts: Float32  # [P]
 
@@ -131,7 +131,8 @@ class GroupSearch:
                 overflow |= sum_groups(
                     scratch.rows, scratch.parts, ends, df, scratch.sums, scratch.found,
                     scratch.lists, segment.postings, terms, starts, least, weighting.slope,
-                    weighting.factor, scorer.sum_values, live, segment.windows, segment.documents,
+                    weighting.factor, scorer.least_factor(s), scorer.sum_values, live,
+                    segment.windows, segment.documents,
                 )  # fmt: skip
                 rows, parts = scratch.rows[: ends[-1]].copy(), scratch.parts[: ends[-1]].copy()
             else:
@@ -175,9 +176,9 @@ class GroupSearch:
         except IndexError:
             windows = max(leaf.segment.windows for leaf in self._collection.leaves)
             scratch = _Scratch(
-                np.zeros(WINDOW, np.uint16), np.zeros(WINDOW, np.float64),
+                np.zeros(WINDOW, np.uint8), np.zeros(WINDOW, np.float64),
                 np.zeros(windows * WINDOW // 64, np.uint64), np.empty(1, np.int32),
-                np.empty((3, 0), np.int64), np.empty(0, np.int32), np.empty(0, np.float32),
+                np.empty((7, 1), np.int64), np.empty(0, np.int32), np.empty(0, np.float32),
             )  # fmt: skip
         if len(scratch.rows) < postings:
             size = 2 * postings
@@ -185,8 +186,8 @@ class GroupSearch:
                 found=np.empty(size + 1, np.int32), rows=np.empty(size, np.int32),
                 parts=np.empty(size, np.float32),
             )  # fmt: skip
-        if scratch.lists.shape[1] < terms:
-            scratch = scratch._replace(lists=np.empty((3, 2 * terms), np.int64))
+        if scratch.lists.shape[1] <= terms:
+            scratch = scratch._replace(lists=np.empty((7, 2 * terms + 1), np.int64))
         return scratch
 
     def _give_back(self, scratch: _Scratch) -> None:

@@ -56,6 +56,7 @@ class ModelScorer:
         self._collection, self._model = collection, model
         self._lock = threading.Lock()
         self._weightings: dict[int, impact_kernels.Weighting] = {}
+        self._least_factors: dict[int, np.float32] = {}
         # a table and the weights of its terms
         self._weights: tuple[TermTable | None, dict[int, float | None]] = None, {}
         self._clear()
@@ -244,6 +245,14 @@ class ModelScorer:
         tfs = np.arange(MOST_SUM + 1, dtype=np.float64)
         with np.errstate(divide="ignore"):  # the logarithm of 0
             return self._model.values(tfs).astype(np.float32)
+
+    def least_factor(self, number: int) -> np.float32:
+        """The smallest factor of the documents of a segment; of a QuotientModel."""
+        if number not in self._least_factors:  # several threads may compute the same
+            weighting = self.weighting(number)
+            assert weighting is not None
+            self._least_factors[number] = weighting.factor.min()
+        return self._least_factors[number]
 
     def weighting(self, number: int) -> impact_kernels.Weighting | None:
         """That of a segment; None for a model without."""
