@@ -127,12 +127,14 @@ class MergedClause(ListClause):
 class GroupClause(ListClause):
     """Several terms as one: the sum of their frequencies, each times a factor.
 
-    terms  of each segment (ids int32[m], factors float64[m]), in the same order in every one
+    terms  of each segment (ids int32[m], factors float64[m], None where all are 1), in the same
+           order in every one
     """
 
     def __init__(
-        self, view: Collection, order: tuple[Any, ...], terms: Sequence[tuple[Int32, Float64]]
-    ) -> None:
+        self, view: Collection, order: tuple[Any, ...],
+        terms: Sequence[tuple[Int32, Float64 | None]],
+    ) -> None:  # fmt: skip
         super().__init__(view, order)
         self.terms = terms
 
@@ -146,9 +148,10 @@ class GroupClause(ListClause):
         return marks if leaf.live is None else marks & leaf.live
 
     def _read(self, s: int) -> PostingList:
-        leaf, (ids, factors) = self.view.leaves[s], self.terms[s]
+        leaf, (ids, given) = self.view.leaves[s], self.terms[s]
         if not len(ids):
             return NO_POSTINGS
+        factors = np.ones(len(ids)) if given is None else given
         segment = leaf.segment
         segment.verify_postings(ids)
         if segment.weights is not None:

@@ -334,7 +334,7 @@ class Index:
             and synonyms is None and sort is None and group is None and after is None
             and not offset and not facets and threads is None and device == "cpu"
         ):  # fmt: skip
-            one = searcher.single.find(queries[0], k, model, filter, operator)
+            one = searcher.single.find(queries[0], k, model, filter, operator, notices)
             if one is not None:
                 return Hits(
                     *one, searcher.collection, tuple(dict.fromkeys(notices)), (),

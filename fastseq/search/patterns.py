@@ -19,9 +19,13 @@ from fastseq.text.splitting import Splitter
 from fastseq.text.vocabulary import SortedWords
 from fastseq.types import Float64, Int32
 
-Pattern = values.Prefix | values.Wildcard | values.Regex | values.Fuzzy | values.Range
-# the words of a vocabulary that match, by number, and the similarity of each, at most 1
-Match = Callable[[SortedWords], tuple[Int32, Float64]]
+PATTERNS = values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
+Pattern = PATTERNS | values.Range
+# the words of a vocabulary that match, by number, and the similarity of each, at most 1; None where
+# all are 1
+Match = Callable[[SortedWords], tuple[Int32, Float64 | None]]
+
+_SHORT = 32  # characters of a word that no tokenizer cuts
 
 
 def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
@@ -37,17 +41,17 @@ def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
     match query:
         case values.Prefix():
             prefix = changed(query.text).encode("utf-8", "replace")
-            return lambda words: _alike(words.prefix(prefix))
+            return lambda words: (words.prefix(prefix), None)
         case values.Wildcard():
             pieces = [
                 piece if is_wild else _escaped(changed(piece))
                 for is_wild, piece in wildcard_pieces(query.pattern)
             ]
             automaton = wildcard("".join(pieces))
-            return lambda words: _alike(words.matching(automaton))
+            return lambda words: (words.matching(automaton), None)
         case values.Regex():
             automaton = regex(query.pattern)
-            return lambda words: _alike(words.matching(automaton))
+            return lambda words: (words.matching(automaton), None)
         case values.Fuzzy():
             word = changed(query.text)
             if not word:
@@ -61,9 +65,9 @@ def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
                     return None
                 bounds.append(None if bound is None else folded_bytes(bound, splitter))
             low, high = bounds
-            return lambda words: _alike(
-                words.range(low, high, query.include_low, query.include_high)
-            )
+            return lambda words: (
+                words.range(low, high, query.include_low, query.include_high), None,
+            )  # fmt: skip
 
 
 def pattern_problem(query: values.Query) -> str | None:
@@ -82,6 +86,8 @@ def pattern_problem(query: values.Query) -> str | None:
 def folded(text: str, splitter: Splitter) -> str:
     """A part of a word in the form of words as written, such as lower-cased. Punctuation and
     symbols, which may be inside of a word, are left as they are."""
+    if text.isascii() and text.isalnum() and len(text) <= _SHORT:
+        return text.lower() if splitter.analyzer.lowercase else text
     parts = []
     for is_sign, characters in groupby(text, lambda c: unicodedata.category(c)[0] in "PSZ"):
         part = "".join(characters)
@@ -113,16 +119,13 @@ def _escaped(text: str) -> str:
     return "".join("\\" + character if character in "*?\\" else character for character in text)
 
 
-def _alike(ids: Int32) -> tuple[Int32, Float64]:
-    return ids, np.ones(len(ids))
-
-
 def _similar(
     words: SortedWords, word: str, max_edits: int, prefix_length: int
-) -> tuple[Int32, Float64]:
+) -> tuple[Int32, Float64 | None]:
     """The words within some edits of a word, with their similarities: 1 - edits / the length of the
     shorter word in code points, as Lucene's FuzzyQuery; only those above 0."""
     ids, edits = words.fuzzy(word, max_edits, prefix_length)
     lengths = np.minimum([len(each) for each in words.strings(ids)], len(word))
     kept = edits < np.maximum(lengths, 1)
-    return ids[kept], (1 - edits / np.maximum(lengths, 1))[kept]
+    similarities = (1 - edits / np.maximum(lengths, 1))[kept]
+    return ids[kept], None if (edits[kept] == 0).all() else similarities

@@ -377,7 +377,7 @@ class Resolver:
             ids = leaf.segment.sorted_terms.range(
                 bounds[0], bounds[1], query.include_low, query.include_high
             )
-            group = GroupClause(collection, (), [(ids, np.ones(len(ids)))] * (s + 1))
+            group = GroupClause(collection, (), [(ids, None)] * (s + 1))
             return rows_mask(group.list(s).rows, leaf)
 
         return ConstantClause(self._mask(read), 1.0)
@@ -454,9 +454,9 @@ def too_many_words(query: values.Query, total: int) -> str:
 
 def group_terms(
     collection: Collection, view: Collection, match: Match, most: int | None
-) -> tuple[list[tuple[Int32, Float64]], int]:
-    """(the terms of each segment and their factors, the number of all terms) of the words that
-    match: at most the `most` terms that most documents have, None for all.
+) -> tuple[list[tuple[Int32, Float64 | None]], int]:
+    """(the terms of each segment and their factors, None where all are 1; the number of all terms)
+    of the words that match: at most the `most` terms that most documents have, None for all.
 
     view  the collection, or one of its fields
     """
@@ -467,31 +467,36 @@ def group_terms(
         if terms is not None:
             if leaf.live is not None:
                 live = live_words(collection, leaf, ids, view.field or "")
-                ids, factors = ids[live], factors[live]
+                ids, factors = _chosen(ids, factors, live)
             ids, factors = _distinct(terms[ids], factors)
         if leaf.live is not None:
-            kept = own.counts_of(ids) > 0
-            ids, factors = ids[kept], factors[kept]
+            ids, factors = _chosen(ids, factors, own.counts_of(ids) > 0)
         found.append((ids, factors))
     if len(view.leaves) == 1:
         return _most_frequent(view.leaves[0], *found[0], most)
     return _most_frequent_of_all(view.leaves, found, most)
 
 
-def _distinct(terms: Int32, factors: Float64) -> tuple[Int32, Float64]:
+def _chosen(
+    ids: Int32, factors: Float64 | None, which: Any
+) -> tuple[Int32, Float64 | None]:
+    """`which`: bool[n], or the places."""
+    return ids[which], None if factors is None else factors[which]
+
+
+def _distinct(terms: Int32, factors: Float64 | None) -> tuple[Int32, Float64 | None]:
     """(terms, factors) of words: each term once, with the largest factor of its words."""
-    if (factors == 1).all():
-        distinct = np.unique(terms)
-        return distinct, np.ones(len(distinct))
+    if factors is None:
+        return np.unique(terms), None
     distinct, places = np.unique(terms, return_inverse=True)
     largest = np.zeros(len(distinct))
     np.maximum.at(largest, places, factors)
-    return distinct, largest
+    return distinct, None if (largest == 1).all() else largest
 
 
 def _most_frequent(
-    leaf: Leaf, ids: Int32, factors: Float64, most: int | None
-) -> tuple[list[tuple[Int32, Float64]], int]:
+    leaf: Leaf, ids: Int32, factors: Float64 | None, most: int | None
+) -> tuple[list[tuple[Int32, Float64 | None]], int]:
     total = len(ids)
     if most is not None and total > most:
         df = leaf.counts_of(ids)
@@ -500,20 +505,21 @@ def _most_frequent(
         spelled = sorted(zip(_bytes(leaf, ids[equal]), equal.tolist(), strict=True))
         chosen = [place for _, place in spelled[: most - len(above)]]
         places = np.sort(np.concatenate([above, np.array(chosen, np.int64)]))
-        ids, factors = ids[places], factors[places]
-    if (factors != 1).any():
+        ids, factors = _chosen(ids, factors, places)
+    if factors is not None:
         # frequencies are added in the order of spelling, which segments share
         places = np.array(_order(_bytes(leaf, ids)), np.int64)
-        ids, factors = ids[places], factors[places]
+        ids, factors = _chosen(ids, factors, places)
     return [(ids, factors)], total
 
 
 def _most_frequent_of_all(
-    leaves: Sequence[Leaf], found: Sequence[tuple[Int32, Float64]], most: int | None
-) -> tuple[list[tuple[Int32, Float64]], int]:
+    leaves: Sequence[Leaf], found: Sequence[tuple[Int32, Float64 | None]], most: int | None
+) -> tuple[list[tuple[Int32, Float64 | None]], int]:
     factor: dict[bytes, float] = {}
     for leaf, (ids, factors) in zip(leaves, found, strict=True):
-        for name, value in zip(_bytes(leaf, ids), factors.tolist(), strict=True):
+        own_factors = [1.0] * len(ids) if factors is None else factors.tolist()
+        for name, value in zip(_bytes(leaf, ids), own_factors, strict=True):
             factor[name] = max(factor.get(name, 0.0), value)
     # a term may match by a word that only another segment has
     names = sorted(factor)
@@ -524,11 +530,12 @@ def _most_frequent_of_all(
         df += leaf.counts_of(ids)
     total = len(names)
     chosen = np.sort(np.argsort(-df, kind="stable")[:most])
-    values_of = np.array([factor[name] for name in names], np.float64)
-    terms = []
+    values_of = np.array([factor[name] for name in names], np.float64)[chosen]
+    is_whole = bool((values_of == 1).all())
+    terms: list[tuple[Int32, Float64 | None]] = []
     for ids in every:
         own = ids[chosen]
-        terms.append((own[own >= 0], values_of[chosen][own >= 0]))
+        terms.append((own[own >= 0], None if is_whole else values_of[own >= 0]))
     return terms, total
 
 

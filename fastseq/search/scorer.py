@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
+from fastseq.kernels.search.group_search import MOST_SUM
 from fastseq.kernels.search.postings import Postings, read_terms
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.search.weights import fill_weights
@@ -54,6 +56,7 @@ class ModelScorer:
         self._collection, self._model = collection, model
         self._lock = threading.Lock()
         self._weightings: dict[int, impact_kernels.Weighting] = {}
+        self._least_factors: dict[int, np.float32] = {}
         # a table and the weights of its terms
         self._weights: tuple[TermTable | None, dict[int, float | None]] = None, {}
         self._clear()
@@ -137,10 +140,13 @@ class ModelScorer:
         return known
 
     def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts of a segment in which those of its `terms` are computed; of a QuotientModel.
-        Raises FormatError where their postings are damaged."""
+        """Impacts of a segment in which those of its `terms` (int32[n], not -1) are computed; of a
+        QuotientModel. Raises FormatError where their postings are damaged."""
         with self._lock:
-            return self._fill(number, terms, None)
+            impacts = self._impacts[number]
+            if np.isnan(impacts.best[terms]).any():
+                self._fill(number, terms, None)
+            return impacts
 
     def list_parts(
         self, number: int, rows: Int32, tfs: Float64, statistics: Statistics
@@ -231,6 +237,22 @@ class ModelScorer:
             fill_lists(lists, number, numbers, postings, impacts, numbers)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
         return Sources(segment_table(kept), lists, numbers[places], kept)
+
+    @cached_property
+    def sum_values(self) -> Float32:
+        """float32[MOST_SUM + 1]: the values of frequencies, of a QuotientModel."""
+        assert isinstance(self._model, QuotientModel)
+        tfs = np.arange(MOST_SUM + 1, dtype=np.float64)
+        with np.errstate(divide="ignore"):  # the logarithm of 0
+            return self._model.values(tfs).astype(np.float32)
+
+    def least_factor(self, number: int) -> np.float32:
+        """The smallest factor of the documents of a segment; of a QuotientModel."""
+        if number not in self._least_factors:  # several threads may compute the same
+            weighting = self.weighting(number)
+            assert weighting is not None
+            self._least_factors[number] = weighting.factor.min()
+        return self._least_factors[number]
 
     def weighting(self, number: int) -> impact_kernels.Weighting | None:
         """That of a segment; None for a model without."""

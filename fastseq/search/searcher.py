@@ -34,8 +34,8 @@ from fastseq.search.counting import Counter
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import NO_RANGES, Passing, allowed_rows
 from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, weighed
-from fastseq.search.group_batches import Group, find_groups
-from fastseq.search.patterns import pattern_match
+from fastseq.search.group_batches import Group, GroupSearch
+from fastseq.search.patterns import PATTERNS, pattern_match
 from fastseq.search.phrase_batches import PhraseTerms, find_phrases, phrase_terms
 from fastseq.search.query_words import Query, of_queries
 from fastseq.search.ranking import (
@@ -75,8 +75,6 @@ _CACHED_FILTERS = 16  # a byte for each row
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 _CACHED_SCRATCH = 16
 _CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
-
-PATTERNS = values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
 
 
 class Searcher:
@@ -225,9 +223,10 @@ class Searcher:
             raise SettingsError("a mapping of terms to weights cannot be searched in fields")
         if len(queries) == 1 and device == "cpu" and fields is None:
             thread_count(threads)
-            one = self.single.find(queries[0], k, model, filter, operator)
+            notices: list[str] = []
+            one = self.single.find(queries[0], k, model, filter, operator, notices)
             if one is not None:
-                return *one, []
+                return *one, notices
         structured = [
             q for q, query in enumerate(queries)
             if isinstance(query, values.Query)
@@ -248,7 +247,7 @@ class Searcher:
         asked = [queries[q] for q in structured]
         given = [values.Term(query) if isinstance(query, str) else query for query in asked]
         left = list(range(len(given)))
-        notices: list[str] = []
+        notices = []
         if fields is None:
             flat = partial(self._find_flat, operator=operator)
             groups = partial(self._find_groups, notices)
@@ -363,6 +362,11 @@ class Searcher:
         return SingleSearch(self)
 
     @cached_property
+    def groups(self) -> GroupSearch:
+        """The search for patterns."""
+        return GroupSearch(self.collection)
+
+    @cached_property
     def counter(self) -> Counter:
         """The numbers of documents that match queries."""
         return Counter(self.collection)
@@ -424,10 +428,9 @@ class Searcher:
             groups.append(terms)
         if not chosen:
             return every
-        *hits, left = find_groups(
-            collection, self.scorer(model), groups, k, model, thread_count(threads),
-            self.allowed(filter),
-        )  # fmt: skip
+        *hits, left = self.groups.find(
+            self.scorer(model), groups, k, model, thread_count(threads), self.allowed(filter)
+        )
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
         others = set(every) - {*chosen} | {chosen[i] for i in left}

@@ -21,8 +21,11 @@ from fastseq.query import Boolean, Phrase, Query, Term
 from fastseq.search.counting import Counter
 from fastseq.search.filtering import Passing
 from fastseq.search.flat import FlatQuery, clause_texts, flatten
+from fastseq.search.group_batches import GroupSearch
+from fastseq.search.patterns import PATTERNS, pattern_match
 from fastseq.search.phrase_batches import PhraseTerms, phrase_terms
 from fastseq.search.ranking import ADDITIVE, BM25, RankingModel
+from fastseq.search.resolving import MOST_WORDS, QueryAnalyzer, group_terms, too_many_words
 from fastseq.search.scorer import NO_BASE, ModelScorer
 from fastseq.search.term_table import TermTable
 from fastseq.types import Float32, Int32, Int64, UInt8, UInt64
@@ -47,6 +50,16 @@ class Prepared(Protocol):
 
     def scorer(self, model: RankingModel) -> ModelScorer:
         """The weights and impacts of a model."""
+        ...
+
+    @property
+    def analyzer(self) -> QueryAnalyzer:
+        """The analysis of queries that are values."""
+        ...
+
+    @property
+    def groups(self) -> GroupSearch:
+        """The search for patterns."""
         ...
 
     @property
@@ -83,8 +96,8 @@ class SingleSearch:
     """Searches a collection for one query. Any number of threads may call it at once.
 
     Each method returns None for a query or a model that it does not serve: the model must be a
-    variant of BM25 without a score for absent words, the query a flat one without boosts, or an
-    exact phrase.
+    variant of BM25 without a score for absent words, the query a flat one without boosts, an exact
+    phrase, or a pattern.
     """
 
     def __init__(self, searcher: Prepared) -> None:
@@ -95,14 +108,18 @@ class SingleSearch:
         self._phrase_memory: list[_PhraseMemory] = []
 
     def find(
-        self, query: Any, k: int, model: RankingModel, filter: Any, operator: str = "or"
-    ) -> tuple[Int32, Float32] | None:
-        """(rows int32[1, k], scores float32[1, k]) as `Searcher.find` returns them."""
+        self, query: Any, k: int, model: RankingModel, filter: Any, operator: str,
+        notices: list[str],
+    ) -> tuple[Int32, Float32] | None:  # fmt: skip
+        """(rows int32[1, k], scores float32[1, k]) as `Searcher.find` returns them; `notices` gets
+        those of the query."""
         searcher = self._searcher
         if type(model) is not BM25 or model.variant not in ADDITIVE:
             return None
         if k > searcher.collection.documents or not isinstance(query, str | Query):
             return None
+        if isinstance(query, PATTERNS):
+            return self._find_pattern(query, k, model, filter, notices)
         table = searcher.table
         if isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
             phrase = phrase_terms(query, table.tokens_of, table.groups.__contains__)
@@ -218,6 +235,25 @@ class SingleSearch:
         if len(self._phrase_memory) < _CACHED_SCRATCH:
             self._phrase_memory.append(memory)
         return None if overflow else (rows, scores)
+
+    def _find_pattern(
+        self, query: PATTERNS, k: int, model: BM25, filter: Any, notices: list[str]
+    ) -> tuple[Int32, Float32] | None:
+        searcher, collection = self._searcher, self._searcher.collection
+        if query.field is not None:
+            return None
+        match = pattern_match(query, searcher.analyzer.splitter)
+        if match is None:
+            return None
+        group, total = group_terms(collection, collection, match, MOST_WORDS)
+        rows, scores, refused = searcher.groups.search(
+            searcher.scorer(model), [group], k, model, searcher.passing(filter).rows
+        )
+        if refused:
+            return None
+        if total > MOST_WORDS:
+            notices.append(too_many_words(query, total))
+        return rows, scores
 
     def _take_phrase_memory(self, k: int) -> _PhraseMemory:
         """Memory that is large enough, reused (list.pop and append are atomic)."""

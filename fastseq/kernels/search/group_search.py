@@ -15,173 +15,275 @@ import numpy as np
 from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.core.topk import ALL, key_score, make_key, select_best
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS, RANKS
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, frequency
-from fastseq.kernels.simd.bytes import greater64, trailing_zeros
+from fastseq.kernels.search.postings import (
+    WINDOW,
+    WINDOW_BITS,
+    find_document,
+    frequency,
+    large_mark,
+    stored_tf,
+)
+from fastseq.kernels.search.search import TINY
+from fastseq.kernels.simd.bytes import greater64, prefetch, trailing_zeros
 
-MOST_SUM = 65535  # of uint16 sums
-# With more postings in a window than this, to zero all sums is faster than those of the postings.
+MOST_SUM = 65535  # larger ones are refused
+_FULL = np.uint64(255)  # of uint8 sums: this one or a larger one, which is computed when needed
+# With more sums in a window than this, to zero all is faster than those.
 _MANY = 512
 _U1, _U6, _U63 = np.uint64(1), np.uint64(6), np.uint64(63)
 _BELOW = np.float32(1 - 1e-6)  # covers the rounding of a part that is compared as a score
 
 
 @inline
-def _sum(before, tf, factors, i):
-    """A sum with the frequency of another term."""
-    if factors is None:  # decided when it is compiled
-        return np.uint16(min(np.int64(before) + tf, np.int64(MOST_SUM)))
-    return before + factors[i] * np.float64(tf)
+def _begin(scratch, postings, terms):
+    """Point to the first runs of terms; returns how many have any."""
+    n = 0
+    packed = np.uint64(postings.packed)
+    for i in range(np.uint64(len(terms))):
+        term = np.uint64(terms[i])
+        run, last = postings.term_run[term], postings.term_run[term + _U1]
+        at = np.uint64(n)
+        scratch[0, at], scratch[1, at] = run, last
+        scratch[2, at], scratch[3, at] = postings.term_posting[term], np.int64(i)
+        n += np.int64(run < last)
+        # most terms have few postings: without this, to wait for them is a quarter of the time
+        prefetch(postings.run_window, np.uint64(run))
+        prefetch(postings.run_count, np.uint64(run))
+        prefetch(postings.docs, np.uint64(scratch[2, at]))
+        prefetch(postings.tfs, np.uint64(scratch[2, at]) >> packed)
+    return n
 
 
 @inline
-def _is_recorded(before, factors):
-    """Whether a posting makes its document one with a sum: that of a second term, or with factors
-    that of the first."""
-    if factors is None:
-        return before != 0
-    return before == 0
+def _next_window(scratch, n, postings, window):
+    """(terms with runs beyond a window, terms with postings in it, these postings). Of the latter
+    scratch[4], [5] and [6] get the first and the last posting but one, and the term's place."""
+    kept, found, total = 0, 0, np.int64(0)
+    for a in range(np.uint64(n)):
+        run, last, first, term = scratch[0, a], scratch[1, a], scratch[2, a], scratch[3, a]
+        if np.int64(postings.run_window[np.uint64(run)]) == window:
+            stop = first + np.int64(postings.run_count[np.uint64(run)]) + 1
+            at = np.uint64(found)
+            scratch[4, at], scratch[5, at], scratch[6, at] = first, stop, term
+            found += 1
+            total += stop - first
+            first = stop
+            run += 1
+        at = np.uint64(kept)
+        scratch[0, at], scratch[1, at], scratch[2, at], scratch[3, at] = run, last, first, term
+        kept += np.int64(run < last)
+    return kept, found, total
 
 
 @inline
-def _in_window(runs, at, i, postings, window):
-    """(first, stop) of the postings of term i in a window, stop the first where it has none."""
-    run, first = np.uint64(runs[i]), np.uint64(at[i])
-    if np.int64(postings.run_window[run]) != window:
-        return first, first
-    return first, first + np.uint64(postings.run_count[run]) + _U1
+def _move_largest(firsts, stops, n):
+    """Make the largest of several lists the last one."""
+    largest = np.uint64(0)
+    for a in range(np.uint64(n)):
+        if stops[a] - firsts[a] > stops[largest] - firsts[largest]:
+            largest = a
+    last = np.uint64(n - 1)
+    firsts[largest], firsts[last] = firsts[last], firsts[largest]
+    stops[largest], stops[last] = stops[last], stops[largest]
 
 
 @inline
-def _add_window(sums, found, runs, at, active, n, postings, factors, window):
-    """Add up the frequencies in a window. Returns (entries of `found`, where a document may be
-    repeated; postings)."""
-    entries, total = np.uint64(0), np.int64(0)
-    for a in range(n):
-        i = np.uint64(active[a])
-        first, stop = _in_window(runs, at, i, postings, window)
-        total += np.int64(stop - first)
-        for j in range(first, stop):
-            document = np.uint64(postings.docs[j])
-            before = sums[document]
-            sums[document] = _sum(before, frequency(postings, j), factors, i)
-            found[entries] = np.int32(document)
-            entries += np.uint64(_is_recorded(before, factors))
-    return np.int64(entries), total
-
-
-@inline
-def _live_singles(sums, live, runs, at, active, n, postings, window, documents):
-    """The live documents of a window that have sums; they are zero afterwards."""
+def _count_live(live, docs, firsts, stops, n, base, documents):
+    """The postings of some lists whose documents are not deleted."""
     total = np.int64(0)
-    base = np.int64(window) << WINDOW_BITS
-    for a in range(n):
-        i = np.uint64(active[a])
-        first, stop = _in_window(runs, at, i, postings, window)
-        for j in range(first, stop):
-            document = np.uint64(postings.docs[j])
-            row = base + np.int64(document)
-            if sums[document] != 0 and row < documents:
+    for a in range(np.uint64(n)):
+        for j in range(np.uint64(firsts[a]), np.uint64(stops[a])):
+            row = base + np.int64(docs[j])
+            if row < documents:
                 total += np.int64(live[np.uint64(row)] != 0)
-            sums[document] = 0
     return total
 
 
 @inline
-def _next_window(sums, runs, at, active, n, postings, terms, window, is_zero):
-    """Set the sums to zero again, unless they are, and go on to the terms' next runs; returns the
-    terms with more."""
-    kept = 0
-    for a in range(n):
-        i = np.uint64(active[a])
-        first, stop = _in_window(runs, at, i, postings, window)
-        if first < stop:
-            if not is_zero:
-                for j in range(first, stop):
-                    sums[np.uint64(postings.docs[j])] = 0
-            at[i] = np.int64(stop)
-            runs[i] += 1
-        if runs[i] < postings.term_run[np.uint64(terms[i]) + _U1]:
-            active[kept] = np.int64(i)
-            kept += 1
-    return kept
+def _add_frequency(sums, document, before, postings, j):
+    tf = stored_tf(postings, j)
+    tf = _FULL if tf == large_mark(postings) else tf
+    sums[document] = np.uint8(min(np.uint64(before) + tf, _FULL))
+
+
+@inline
+def _add_lists(sums, found, firsts, stops, n, postings):
+    """Add up the frequencies of the documents with several of n lists of a window. Returns the
+    entries of `found`: those documents, once for each posting but one."""
+    entries = np.uint64(0)
+    last = np.uint64(n - 1)
+    for a in range(last):
+        first, stop = np.uint64(firsts[a]), np.uint64(stops[a])
+        for j in range(first, stop):
+            document = np.uint64(postings.docs[j])
+            before = sums[document]
+            _add_frequency(sums, document, before, postings, j)
+            found[entries] = np.int32(document)
+            entries += np.uint64(before != 0)
+    # No list follows: sums of documents without another one are not needed. The largest list has
+    # half of the postings of a prefix on average, and takes a third of the time so.
+    first = np.uint64(firsts[last])
+    end = entries
+    for j in range(first, np.uint64(stops[last])):
+        found[end] = np.int32(j - first)
+        end += np.uint64(sums[np.uint64(postings.docs[j])] != 0)
+    for c in range(entries, end):
+        j = first + np.uint64(found[c])
+        document = np.uint64(postings.docs[j])
+        _add_frequency(sums, document, sums[document], postings, j)
+        found[c] = np.int32(document)
+    return end
+
+
+@helper
+def _whole_sum(document, firsts, stops, n, postings):
+    """The sum of the frequencies of a document in n lists of a window, at most MOST_SUM."""
+    total = np.int64(0)
+    for a in range(np.uint64(n)):
+        first, count = firsts[a], stops[a] - firsts[a]
+        place = find_document(postings.docs, first, count, np.int64(0), document)
+        if place < count and postings.docs[np.uint64(first + place)] == document:
+            total += frequency(postings, np.uint64(first + place))
+    return np.uint64(min(total, np.int64(MOST_SUM)))
+
+
+@inline
+def _least_sum(lowest, table, slope, least_factor):
+    """A sum that a document needs for a part that is not below the lowest, or one that is smaller.
+    It spares most documents a look at their length."""
+    total = np.uint64(1)
+    while total < _U63 and table[total] < lowest * (slope * table[total] + least_factor) * _BELOW:
+        total += _U1
+    return total
 
 
 @jit
 def sum_groups(
-    rows, totals, ends, df, sums, found, scratch, postings, terms, factors, starts, live, windows,
-    documents,
+    rows, parts, ends, df, sums, found, scratch, postings, terms, starts, least, slope, factor,
+    least_factor, table, live, windows, documents,
 ):  # fmt: skip
     """The documents of a segment with several terms of each of Q groups, and how many have any.
 
-    rows, totals  int32[m], and uint16[m] or float64[m]: of documents with several terms of a group
-                  (with factors: with any), the sum of their frequencies; those of group q end
-                  before ends[q]. m, the postings of all groups, is enough
+    rows, parts  int32[m], float32[m]: of documents with several terms of a group whose part, that
+                 of the sum of their frequencies, may be `least` or more; those of group q end
+                 before ends[q]. m, the postings of all groups, is enough
     ends      int64[Q]
     df        int64[Q]   the live documents of each group are added
-    sums      uint16[WINDOW], with factors float64[WINDOW]: zeroed scratch, zero again afterwards
-    found     int32[f]   scratch; f, the postings of a group, and one more
-    scratch   int64[3, m]  for groups of up to m terms
+    sums      uint8[WINDOW]  zeroed scratch, zero again afterwards
+    found     int32[f]   scratch; f, the postings of a group in a window, and one more
+    scratch   int64[7, m + 1]  for groups of up to m terms
     terms     int32[n]   of the segment, those of group q from starts[q] on
-    factors   float64[n] of their frequencies; None where all are 1
+    least     float32[Q]
+    slope, factor  as in impacts.Weighting; least_factor, that of no document is smaller
+    table     float32[MOST_SUM + 1]  the value of each sum, ascending
     live      uint8[documents] or uint8[0]
     windows, documents  of the segment
 
     Returns whether a sum was larger than MOST_SUM.
     """
-    runs, at, active = scratch[0], scratch[1], scratch[2]
+    firsts, stops = scratch[4], scratch[5]
+    slope = np.float32(slope)
     m = np.uint64(0)
     overflow = False
     for q in range(len(df)):
-        own = terms[starts[q] : starts[q + 1]]
-        own_factors = None if factors is None else factors[starts[q] : starts[q + 1]]
-        n = 0
-        for i in range(len(own)):
-            term = np.uint64(own[np.uint64(i)])
-            runs[i] = postings.term_run[term]
-            at[i] = postings.term_posting[term]
-            if runs[i] < postings.term_run[term + _U1]:
-                active[n] = i
-                n += 1
+        lowest = least[q] * _BELOW
+        least_sum = _least_sum(lowest, table, slope, least_factor)
+        n = _begin(scratch, postings, terms[starts[q] : starts[q + 1]])
         for window in range(windows):
             if n == 0:
                 break
-            entries, total = _add_window(
-                sums, found, runs, at, active, n, postings, own_factors, window
-            )
+            n, lists, total = _next_window(scratch, n, postings, window)
             base = np.int64(window) << WINDOW_BITS
-            if factors is None and len(live) == 0:
-                df[q] += total - entries  # each entry is one more posting of a document
-            for c in range(np.uint64(entries)):
+            if len(live) > 0:
+                total = _count_live(live, postings.docs, firsts, stops, lists, base, documents)
+            df[q] += total
+            if lists < 2:
+                continue
+            _move_largest(firsts, stops, lists)
+            entries = _add_lists(sums, found, firsts, stops, lists, postings)
+            # each entry is one more posting of a document
+            if len(live) == 0:
+                df[q] -= np.int64(entries)
+            for c in range(entries):
+                document = np.uint64(found[c])
+                if len(live) > 0:
+                    row = base + np.int64(document)
+                    if row >= documents or live[np.uint64(row)] == 0:
+                        continue
+                    df[q] -= 1
+                total = np.uint64(sums[document])
+                sums[document] = 0  # of a later entry of the document
+                if total < least_sum:
+                    continue
+                row = base + np.int64(document)
+                if row >= documents:  # in a damaged file
+                    continue
+                if total == _FULL:
+                    total = _whole_sum(np.uint16(document), firsts, stops, lists, postings)
+                    overflow = overflow or total == np.uint64(MOST_SUM)
+                value = table[total]
+                part = value / (slope * value + factor[np.uint64(row)])
+                if part >= lowest:
+                    rows[m] = np.int32(row)
+                    parts[m] = part
+                    m += _U1
+            summed = np.int64(0)
+            for a in range(np.uint64(lists - 1)):
+                summed += stops[a] - firsts[a]
+            if summed > _MANY:
+                for document in range(np.uint64(WINDOW)):
+                    sums[document] = 0
+            else:
+                for a in range(np.uint64(lists - 1)):
+                    for j in range(np.uint64(firsts[a]), np.uint64(stops[a])):
+                        sums[np.uint64(postings.docs[j])] = 0
+        ends[q] = np.int64(m)
+    return overflow
+
+
+@jit
+def sum_similar(
+    rows, totals, ends, df, sums, found, scratch, postings, terms, factors, starts, live, windows,
+    documents,
+):  # fmt: skip
+    """The documents of a segment with any of each of Q groups of terms with factors. Others as in
+    `sum_groups`.
+
+    rows, totals  int32[m], float64[m]: of the documents of a group, the sum of their frequencies
+                  times the factors, added in the order of its terms
+    sums      float64[WINDOW]  zeroed scratch, zero again afterwards
+    factors   float64[n] of the frequencies of the terms
+    """
+    firsts, stops, places = scratch[4], scratch[5], scratch[6]
+    m = np.uint64(0)
+    for q in range(len(df)):
+        begin = m
+        n = _begin(scratch, postings, terms[starts[q] : starts[q + 1]])
+        for window in range(windows):
+            if n == 0:
+                break
+            n, lists, _ = _next_window(scratch, n, postings, window)
+            entries = np.uint64(0)
+            for a in range(np.uint64(lists)):
+                own_factor = factors[np.uint64(starts[q] + places[a])]
+                for j in range(np.uint64(firsts[a]), np.uint64(stops[a])):
+                    document = np.uint64(postings.docs[j])
+                    before = sums[document]
+                    sums[document] = before + own_factor * np.float64(frequency(postings, j))
+                    found[entries] = np.int32(document)
+                    entries += np.uint64(before == 0)
+            base = np.int64(window) << WINDOW_BITS
+            for c in range(entries):
                 document = np.uint64(found[c])
                 row = base + np.int64(document)
-                # an earlier entry of the document has set the sum to zero; a damaged file may have
-                # rows beyond the last
-                if sums[document] == 0 or row >= documents:
-                    continue
-                if len(live) == 0 or live[np.uint64(row)] != 0:
+                # a damaged file may have rows beyond the last
+                if row < documents and (len(live) == 0 or live[np.uint64(row)] != 0):
                     rows[m] = np.int32(row)
                     totals[m] = sums[document]
                     m += _U1
-                    if factors is None:
-                        overflow = overflow or sums[document] == MOST_SUM
-                        df[q] += np.int64(len(live) > 0)
-                    else:
-                        df[q] += 1
                 sums[document] = 0
-            is_zero = False
-            if factors is None:
-                if len(live) > 0:
-                    df[q] += _live_singles(
-                        sums, live, runs, at, active, n, postings, window, documents
-                    )
-                    is_zero = True
-                elif total > _MANY:
-                    for document in range(np.uint64(WINDOW)):
-                        sums[document] = 0
-                    is_zero = True
-            n = _next_window(sums, runs, at, active, n, postings, own, window, is_zero)
+        df[q] += np.int64(m - begin)
         ends[q] = np.int64(m)
-    return overflow
 
 
 @inline
@@ -241,14 +343,13 @@ def _collect_term(
 
 
 @jit
-def raise_least(least, impacts, terms, starts, weights, k):
-    """Raise a score that the k best hits of each of Q groups reach, to that of the k-th best
+def raise_least(least, impacts, terms, starts, k):
+    """Raise a part that the k best hits of each of Q groups reach, to that of the k-th best
     document of one term; see impacts.RANKS.
 
     least    float32[Q]
     impacts  of a segment, with those of the terms
     terms    int32[n]  those of group q from starts[q] on
-    weights  float32[Q]
     """
     rank = 0
     while rank < len(RANKS) and RANKS[rank] < k:
@@ -257,15 +358,25 @@ def raise_least(least, impacts, terms, starts, weights, k):
         return
     for q in range(len(least)):
         for i in range(np.uint64(starts[q]), np.uint64(starts[q + 1])):
-            part = impacts.ranked[np.uint64(terms[i]), rank]
-            least[q] = max(least[q], weights[q] * part * _BELOW)
+            least[q] = max(least[q], impacts.ranked[np.uint64(terms[i]), rank])
 
 
 @jit
-def keys_of(keys, scores):
-    """keys uint64[n]: below that of every document with one of the scores, float32[n]."""
-    for i in range(len(keys)):
-        keys[i] = make_key(scores[i], ALL)
+def begin_groups(keys, refused, weights, base, least, overflow):
+    """Begin to collect the hits of Q groups.
+
+    keys     uint64[Q]  gets one that is below those of the hits
+    refused  uint8[Q]   gets whether the hits cannot be collected: 1 for all where `overflow`
+    weights  float32[Q]  of a refused group set to 1
+    base     float32[Q]
+    least    float32[Q]  a part that the hits reach
+    """
+    for q in range(len(keys)):
+        is_refused = overflow or weights[q] <= TINY or base[q] != 0
+        if is_refused:
+            weights[q] = 1.0
+        refused[q] = np.uint8(is_refused)
+        keys[q] = make_key(max(weights[q] * least[q] * _BELOW, TINY), ALL)
 
 
 @jit
@@ -281,7 +392,8 @@ def collect_groups(
     several    uint64[windows · WINDOW / 64]  zeroed scratch, zero again afterwards
     postings, impacts  of the segment, with the impacts of the terms
     terms      int32[n]   those of group q from starts[q] on; none where `rows` are all documents
-    rows       int32[m]   documents with several terms, those of group q end before ends[q]
+    rows       int32[m]   documents with several terms that may be hits, those of group q end before
+                          ends[q]
     parts      float32[m] of these
     weights    float32[Q] positive
     allowed    uint8[all rows] or uint8[0]
