@@ -13,7 +13,7 @@ from fastseq.kernels.search.counting import count_documents, fill_dense
 from fastseq.kernels.search.phrase_counting import count_phrases
 from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS, dense_words
 from fastseq.search.filtering import EVERY_ROW, PassingBits
 from fastseq.search.flat import FlatQuery
 from fastseq.search.phrase_batches import PhraseTerms
@@ -38,14 +38,14 @@ class _Scratch(NamedTuple):
 
 
 class DenseTerms:
-    """The bits of the documents of frequent terms of a segment, as they are needed. Any number of
-    threads may call it at once."""
+    """The bits and places of the documents of frequent terms of a segment (kernels/search/
+    required.py), as they are needed. Any number of threads may call it at once."""
 
     def __init__(self, leaf: Leaf) -> None:
         segment = leaf.segment
         self._segment = segment
         self._lock = threading.Lock()
-        self._arrays: list[UInt64] = []  # uint64[windows · WORDS] of each dense term
+        self._arrays: list[UInt64] = []  # uint64[dense_words] of each dense term
         # where the bits of each term start, 0 for one without and, last, for term -1; -1 for one
         # that was not looked at
         self._starts: Int64 = np.full(segment.terms + 1, -1, np.int64)
@@ -65,14 +65,15 @@ class DenseTerms:
 
     def _fill(self, term: int) -> int:
         segment = self._segment
-        size = segment.windows * WORDS
+        size = dense_words(segment.windows)
         dense = int(segment.df[term]) * _DENSE >= segment.windows * WINDOW
         if not dense or (len(self._arrays) + 1) * size * 8 > _MOST_DENSE:
             return 0
         bits = np.zeros(size, np.uint64)
-        fill_dense(bits, segment.postings, term)
+        address = int(bits.__array_interface__["data"][0])
+        fill_dense(address, segment.windows, segment.postings, term)
         self._arrays.append(bits)
-        return int(bits.__array_interface__["data"][0])
+        return address
 
 
 class Counter:
@@ -98,7 +99,8 @@ class Counter:
             own = self._addresses(table.ids(np.array(new, np.int32)))
             found.update(zip(new, own.T.tolist(), strict=True))
         places = [found[number] for number in numbers]
-        return np.array(places, np.int64).reshape(-1, len(self._leaves)).T.copy()
+        by_segment = np.array([*zip(*places, strict=True)], np.int64)
+        return by_segment.reshape(len(self._leaves), len(numbers))
 
     def _addresses(self, ids: Int32) -> Int64:
         """int64[S, n] of terms given by their ids in each segment int32[S, n], -1 for none."""

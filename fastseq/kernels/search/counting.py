@@ -15,7 +15,7 @@ from numba import types
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.search.postings import WINDOW, find_document
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
+from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS, dense_of
 from fastseq.kernels.simd.bytes import count_ones
 
 # A list up to this many times as long as the candidates is written as bits: to find a document in a
@@ -37,17 +37,24 @@ def _set_bits(bits, docs, first, last):
 
 
 @jit
-def fill_dense(dense, postings, term):
-    """The bits of the documents of a term.
+def fill_dense(address, windows, postings, term):
+    """The bits and places of the documents of a term.
 
-    dense  uint64[windows · WORDS]  zeroed
+    address  of a zeroed array of `dense_words(windows)` words
     """
+    firsts = _uint64_at(address + windows * WORDS * 8, windows)
     at = np.uint64(postings.term_posting[np.uint64(term)])
     for run in range(postings.term_run[np.uint64(term)], postings.term_run[np.uint64(term) + _U1]):
         window = np.int64(postings.run_window[np.uint64(run)])
         stop = at + np.uint64(postings.run_count[np.uint64(run)]) + _U1
-        if (window + 1) * WORDS <= len(dense):
-            _set_bits(dense[window * WORDS : (window + 1) * WORDS], postings.docs, at, stop)
+        if window < windows:
+            bits, _, places = dense_of(address, windows, window)
+            _set_bits(bits, postings.docs, at, stop)
+            firsts[np.uint64(window)] = at
+            before = np.uint64(0)
+            for w in range(np.uint64(WORDS)):
+                places[w] = np.uint16(before)
+                before += count_ones(bits[w])
         at = stop
 
 
