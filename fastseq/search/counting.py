@@ -22,10 +22,10 @@ from fastseq.types import Int32, Int64, UInt8, UInt16, UInt64, offsets_of
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
 
-# A term that at least one in so many documents has is dense: a window of its bits is 8 KB, and of
-# its postings with impacts at least 3 KB.
+# A term that at least one in so many documents has is dense: a window of its bits and places is
+# 10 KB, and of its postings with impacts at least 3 KB.
 _DENSE = 128
-_MOST_DENSE = 64 << 20  # bytes of bits of a segment
+_MOST_DENSE = 64 << 20  # bytes of bits and places of a segment
 _CACHED_SCRATCH = 16
 
 
