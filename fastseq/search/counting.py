@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastseq.index.collection import Collection, Leaf
-from fastseq.kernels.search.counting import count_documents, fill_dense
+from fastseq.kernels.search.counting import count_documents
+from fastseq.kernels.search.dense import dense_words, fill_dense
 from fastseq.kernels.search.phrase_counting import count_phrases
 from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.postings import WINDOW, WORDS
@@ -23,10 +24,10 @@ from fastseq.types import Int32, Int64, UInt8, UInt16, UInt32, UInt64, offsets_o
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
 
-# A term that at least one in so many documents has is dense: a window of its bits is 8 KB, and of
-# its postings with impacts at least 3 KB.
+# A term that at least one in so many documents has is dense: a window of its bits and places is
+# 10 KB, and of its postings with impacts at least 3 KB.
 _DENSE = 128
-_MOST_DENSE = 64 << 20  # bytes of bits of a segment
+_MOST_DENSE = 64 << 20  # bytes of bits and places of a segment
 _MOST_SHORT = 64 << 20  # bytes of short positions of a segment
 _CACHED_SCRATCH = 16
 _MOST_WORDS = 64  # of a phrase whose scratch memory is kept
@@ -49,16 +50,15 @@ class _PhraseScratch(NamedTuple):
 
 
 class DenseTerms:
-    """The bits of the documents of frequent terms of a segment, with the ranks of these, which give
-    the posting of a document, and their short positions, each as they are needed. Any number of
-    threads may call it at once."""
+    """The bits and places of the documents of frequent terms of a segment (kernels/search/dense.py)
+    and their short positions, each as they are needed. Any number of threads may call it at
+    once."""
 
     def __init__(self, leaf: Leaf) -> None:
         segment = leaf.segment
         self._segment = segment
         self._lock = threading.Lock()
-        # of each dense term uint64[windows · WORDS] and, as four in one, uint16[windows · WORDS]
-        self._arrays: list[UInt64] = []
+        self._arrays: list[UInt64] = []  # uint64[dense_words] of each dense term
         # where the bits of each term start, 0 for one without and, last, for term -1; -1 for one
         # that was not looked at
         self._starts: Int64 = np.full(segment.terms + 1, -1, np.int64)
@@ -94,14 +94,14 @@ class DenseTerms:
 
     def _fill(self, term: int) -> int:
         segment = self._segment
-        words = segment.windows * WORDS
-        size = words + words // 4
+        size = dense_words(segment.windows)
         if not self._is_dense(term) or (len(self._arrays) + 1) * size * 8 > _MOST_DENSE:
             return 0
         bits = np.zeros(size, np.uint64)
-        fill_dense(bits[:words], bits[words:].view(np.uint16), segment.postings, term)
+        address = int(bits.__array_interface__["data"][0])
+        fill_dense(address, segment.windows, segment.postings, term)
         self._arrays.append(bits)
-        return int(bits.__array_interface__["data"][0])
+        return address
 
     def _fill_short(self, term: int) -> int:
         segment = self._segment
@@ -142,7 +142,8 @@ class Counter:
             own = self._addresses(table.ids(np.array(new, np.int32)))
             found.update(zip(new, own.T.tolist(), strict=True))
         places = [found[number] for number in numbers]
-        return np.array(places, np.int64).reshape(-1, len(self._leaves)).T.copy()
+        by_segment = np.array([*zip(*places, strict=True)], np.int64)
+        return by_segment.reshape(len(self._leaves), len(numbers))
 
     def phrase_addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
         """int64[S, 2, n]: `addresses`, and where the short positions start. All segments must have

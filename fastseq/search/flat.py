@@ -17,6 +17,8 @@ from fastseq.query import Boolean, Boost, Phrase, Query, Term
 from fastseq.search.ranking import QueryTerms
 from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of
 
+_TEXTS = (Term, Phrase)  # a union would be made at each use
+
 
 class FlatQuery(NamedTuple):
     """The words of a flat query, by their numbers in a table of terms.
@@ -49,8 +51,8 @@ class FlatTerms(NamedTuple):
 
 def clause_texts(query: Query) -> list[str]:
     """The texts of the clauses of a boolean query."""
-    parts = (part.query if isinstance(part, Boost) else part for part in query.children())
-    return [part.text for part in parts if isinstance(part, Term | Phrase) and part.field is None]
+    parts = [part.query if isinstance(part, Boost) else part for part in query.children()]
+    return [part.text for part in parts if isinstance(part, _TEXTS) and part.field is None]
 
 
 def flatten(query: Query, numbers: Callable[[str], list[int]]) -> FlatQuery | None:
@@ -58,13 +60,16 @@ def flatten(query: Query, numbers: Callable[[str], list[int]]) -> FlatQuery | No
 
     numbers  of the words of a text
     """
-    if isinstance(query, Term | Phrase):
+    if isinstance(query, _TEXTS):
         query = Boolean(should=(query,))
     if not isinstance(query, Boolean) or query.filter or query.minimum_should_match:
         return None
     if not query.must and not query.should:
         return None
-    found = FlatQuery([], [], [], {})
+    scored: list[int] = []
+    required: list[int] = []
+    excluded: list[int] = []
+    boosts: dict[int, float] = {}
     for clauses, role in (
         (query.must, REQUIRED), (query.should, OPTIONAL), (query.must_not, EXCLUDED),
     ):  # fmt: skip
@@ -72,7 +77,7 @@ def flatten(query: Query, numbers: Callable[[str], list[int]]) -> FlatQuery | No
             factor = 1.0
             if isinstance(clause, Boost) and role != EXCLUDED:
                 factor, clause = clause.factor, clause.query
-            if not isinstance(clause, Term | Phrase) or clause.field is not None:
+            if not isinstance(clause, _TEXTS) or clause.field is not None:
                 return None
             own = numbers(clause.text)
             # without words a clause is dropped; one of several words is a boolean or a phrase
@@ -81,21 +86,21 @@ def flatten(query: Query, numbers: Callable[[str], list[int]]) -> FlatQuery | No
             if not own:
                 continue
             if role == EXCLUDED:
-                found.excluded.append(own[0])
+                excluded.append(own[0])
                 continue
-            for number in own:
-                if found.boosts.get(number, factor) != factor or (
-                    factor != 1 and number in found.scored and number not in found.boosts
+            for number in own if factor != 1 or boosts else ():
+                if boosts.get(number, factor) != factor or (
+                    factor != 1 and number in scored and number not in boosts
                 ):
                     return None
                 if factor != 1:
-                    found.boosts[number] = factor
-                elif number in found.boosts:
+                    boosts[number] = factor
+                elif number in boosts:
                     return None
-            found.scored.extend(own)
+            scored += own
             if role == REQUIRED:
-                found.required.append(own[0])
-    return found if found.scored else None
+                required.append(own[0])
+    return FlatQuery(scored, required, excluded, boosts) if scored else None
 
 
 def weighed(

@@ -34,7 +34,16 @@ from fastseq.search.ranking import BM25, LARGEST_WEIGHT, Dot, RankingModel
 from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.suggesting import complete, suggest
 from fastseq.search.syntax import as_words, parse
-from fastseq.settings import file_path, function, one_of, real, string, strings, whole
+from fastseq.settings import (
+    file_path,
+    function,
+    one_of,
+    real,
+    string,
+    strings,
+    thread_count,
+    whole,
+)
 from fastseq.text.splitting import stop_words
 
 if TYPE_CHECKING:
@@ -332,8 +341,9 @@ class Index:
         if (
             len(queries) == 1 and expand is None and feedback is None and weights is None
             and synonyms is None and sort is None and group is None and after is None
-            and not offset and not facets and threads is None and device == "cpu"
+            and not offset and not facets and device == "cpu"
         ):  # fmt: skip
+            thread_count(threads)
             one = searcher.single.find(queries[0], k, model, filter, operator, notices)
             if one is not None:
                 return Hits(
@@ -664,6 +674,8 @@ def _model_of(
     model: Any, weights: Mapping[str, float] | None, collection: Collection
 ) -> RankingModel:
     """The model of a search in the text or, with weights, in fields; None is the default."""
+    if type(model) is BM25 and collection.impacts is None:
+        return model  # the other tests cost more
     if model is None:
         if collection.impacts is not None:
             return Dot()

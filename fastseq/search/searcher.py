@@ -6,7 +6,6 @@ import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -678,9 +677,11 @@ class Searcher:
 
     def take_scratch(self, k: int, terms: int) -> kernels.Scratch:
         """Scratch memory that is large enough, reused (list.pop and append are atomic)."""
-        with suppress(IndexError):
+        try:
             if kernels.fits(scratch := self._scratch.pop(), k, terms):
                 return scratch
+        except IndexError:
+            pass
         return kernels.make_scratch(k, max(terms, 32))
 
     def give_back(self, scratch: kernels.Scratch) -> None:

@@ -34,6 +34,8 @@ _MOST_TERMS = 64
 _CACHED_SCRATCH = 16
 _STARTS = [np.array([0, n], np.int64) for n in range(_MOST_TERMS + 1)]
 _TERM_NUMBERS = np.arange(_MOST_TERMS + 1, dtype=np.int64)
+_ALL_REQUIRED = [np.full(n, REQUIRED, np.uint8) for n in range(_MOST_TERMS + 1)]
+_QUERIES = (str, Query)  # a union would be made at each use
 _ALL: UInt8 = np.empty(0, np.uint8)
 _TFS: Float32 = np.arange(MOST_TF, dtype=np.float32)
 
@@ -116,7 +118,7 @@ class SingleSearch:
         searcher = self._searcher
         if type(model) is not BM25 or model.variant not in ADDITIVE:
             return None
-        if k > searcher.collection.documents or not isinstance(query, str | Query):
+        if k > searcher.collection.documents or not isinstance(query, _QUERIES):
             return None
         if isinstance(query, PATTERNS):
             return self._find_pattern(query, k, model, filter, notices)
@@ -151,7 +153,8 @@ class SingleSearch:
             return None
         values = [(weights[term] or 0.0) * n for term, n in counts.items()]
         own = np.array(values, np.float32)
-        if len(terms) > 1 and len({*own.tolist()}) < len(terms):
+        own_values = own.tolist()
+        if len({*own_values}) < len(terms):
             return None  # equal weights are in the order of the terms' bytes
         rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
         if not required and not excluded:
@@ -163,27 +166,27 @@ class SingleSearch:
             )  # fmt: skip
             searcher.give_back(scratch)
             return rows, scores
-        roles = [OPTIONAL] * len(terms)
-        if required:
-            if not {*required}.isdisjoint(excluded):
-                return _no_hits(k)
-            roles = [REQUIRED if term in required else OPTIONAL for term in terms]
-            if any(w <= TINY for w, r in zip(own.tolist(), roles, strict=True) if r == REQUIRED):
-                return None
-        for number in dict.fromkeys(excluded):
-            if weights[number] is not None:
-                terms.append(number)
-                values.append(0.0)
-                roles.append(EXCLUDED)
+        must = {*required}
+        if not must.isdisjoint(excluded):
+            return _no_hits(k)
+        if any(w <= TINY and term in must for w, term in zip(own_values, terms, strict=True)):
+            return None
+        if len(must) == len(terms) and not excluded:
+            roles = _ALL_REQUIRED[len(terms)]
+        else:
+            given = [REQUIRED if term in must else OPTIONAL for term in terms]
+            without = [n for n in dict.fromkeys(excluded) if weights[n] is not None]
+            terms += without
+            own = np.array([*own_values, *[0.0] * len(without)], np.float32)
+            roles = np.array([*given, *[EXCLUDED] * len(without)], np.uint8)
         sources = scorer.sources_of(table, terms)
         bits = self._no_bits
-        if len(required) > 1:
+        if len(must) > 1:
             bits = searcher.counter.addresses(table, terms)
         scratch = searcher.take_scratch(k, len(terms))
         search_required(
             rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
-            np.array(terms, np.int32), np.array(values, np.float32), np.array(roles, np.uint8),
-            bits, NO_BASE, passing.rows, passing.ranges, k,
+            np.array(terms, np.int32), own, roles, bits, NO_BASE, passing.rows, passing.ranges, k,
         )  # fmt: skip
         searcher.give_back(scratch)
         return rows, scores

@@ -136,7 +136,7 @@ class TermTable:
             return
         new: dict[str, None] = {}
         for text in texts:
-            if text.isascii():
+            if text not in self._by_word and text.isascii():
                 for word in self._words(text.lower() if self._lowercase else text):
                     if word not in self._by_word:
                         new[word] = None
@@ -150,7 +150,9 @@ class TermTable:
     def numbers_of(self, text: str) -> list[int]:
         """The numbers of the tokens of a text. Raises DataError for one that is not valid
         Unicode."""
-        found = self.of_ascii(text)
+        found = self._by_word.get(text)  # a single word as it is in a text is its only token
+        if found is None:
+            found = self.of_ascii(text)
         if found is None:
             with of_queries():
                 numbers, _ = self.of(Texts.from_strings([text]))

@@ -11,8 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.kernels.search import impacts as impact_kernels
+from fastseq.kernels.search.dense import dense_words, fill_dense
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
+from fastseq.kernels.search.required import (
+    EXCLUDED,
+    OPTIONAL,
+    REQUIRED,
+    search_required,
+)
 from fastseq.kernels.search.search import make_scratch
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from tests.kernels.test_kernels_merging import DOCUMENTS, ROWS, arrays_of
@@ -27,6 +33,22 @@ class Term(NamedTuple):
     term: int
     weight: float
     role: int
+
+
+def dense_array(rows: Sequence[int], first: int, windows: int) -> np.ndarray:
+    """uint64[n]: the bits of ascending rows; the number of the first one in each window, where
+    numbers begin at `first`, 0 for none; and how many of the window precede each 64 rows, four such
+    numbers in one."""
+    words = windows * WINDOW // 64
+    bits, firsts, places = [0] * words, [0] * windows, [0] * words
+    for number, row in reversed([*enumerate(rows, first)]):
+        firsts[row // WINDOW] = number
+        bits[row // 64] |= 1 << row % 64
+    for word in range(1, words):
+        if word % (WINDOW // 64):
+            places[word] = places[word - 1] + bits[word - 1].bit_count()
+    packed = [sum(places[at + i] << 16 * i for i in range(4)) for at in range(0, words, 4)]
+    return np.array([*bits, *firsts, *packed], np.uint64)
 
 
 def expected_hits(
@@ -63,7 +85,7 @@ def searched(
 ) -> list[list[tuple[int, float]]]:  # fmt: skip
     """The hits of each query by the kernel. narrowed: it is given the range of the allowed
     documents of each window; dense: the terms of which it is given bits."""
-    words, bits = -(-DOCUMENTS // WINDOW) * WINDOW // 64, []
+    windows, bits = -(-DOCUMENTS // WINDOW), []
     addresses = np.zeros((len(segments), TERMS), np.int64)
     kept, numbers = [], np.arange(TERMS, dtype=np.int32)
     lists = np.zeros((TERMS, len(segments), LIST_COLUMNS), np.int64)
@@ -74,9 +96,8 @@ def searched(
         impact_kernels.place_parts(impacts, postings, numbers, np.array(parts, np.float32))
         fill_lists(lists, s, numbers, postings, impacts, numbers)
         for term in dense:
-            mask = np.zeros(words * 64, np.uint8)
-            mask[sorted(terms[term])] = 1
-            bits.append(np.packbits(mask, bitorder="little").view(np.uint64))
+            first_posting = int(postings.term_posting[term])
+            bits.append(dense_array(sorted(terms[term]), first_posting, windows))
             addresses[s, term] = bits[-1].ctypes.data
         kept.append((postings, impacts, first, DOCUMENTS))
     every = [term for query in queries for term in query]
@@ -138,6 +159,18 @@ def one_query(draw: st.DrawFn) -> list[Term]:
         weights = [0.5, 1.0, 1.7] if role == REQUIRED else [0.5, 1.0, 1.7, 0.0]
         query.append(Term(term, 0.0 if role == EXCLUDED else draw(st.sampled_from(weights)), role))
     return query
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sets(st.sampled_from(ROWS) | st.integers(0, DOCUMENTS - 1)), min_size=1))
+def test_bits_and_places(lists: list[set[int]]) -> None:
+    postings = arrays_of([[(row, 1) for row in sorted(rows)] for rows in lists])
+    windows = -(-DOCUMENTS // WINDOW)
+    term = len(lists) // 2
+    found = np.zeros(dense_words(windows), np.uint64)
+    fill_dense(found.ctypes.data, windows, postings, term)
+    rows, first = sorted(lists[term]), sum(map(len, lists[:term]))
+    assert found.tolist() == dense_array(rows, first, windows).tolist()
 
 
 @settings(deadline=None, max_examples=400)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from fastseq.kernels.core.jit import jit
 from fastseq.kernels.search import phrases as kernels
 from fastseq.kernels.search import positions as position_kernels
-from fastseq.kernels.search.counting import fill_dense
+from fastseq.kernels.search.dense import dense_words, fill_dense
 from fastseq.kernels.search.joining import Lists
 from fastseq.kernels.search.phrase_counting import count_phrases
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, WORDS, Postings
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings
 from fastseq.kernels.search.short_positions import fill_short
 from fastseq.types import Int64, offsets_of
 from tests.naive import phrase_lists as naive
@@ -127,12 +127,12 @@ class Segment:
         allowed: Any,
     ) -> int:  # fmt: skip
         """The documents with a phrase, the bits and short positions of `cached` terms known."""
-        words, kept = 4 * WORDS, []
+        kept = []
         dense = np.zeros((2, len(slots)), np.int64)
         for i, term in enumerate(slots):
             if term in cached:
-                bits = np.zeros(words + words // 4, np.uint64)
-                fill_dense(bits[:words], bits[words:].view(np.uint16), self.postings, term)
+                bits = np.zeros(dense_words(4), np.uint64)
+                fill_dense(bits.ctypes.data, 4, self.postings, term)
                 arrays = bits, self.short(term)
                 dense[:, i] = [array.__array_interface__["data"][0] for array in arrays]
                 kept.append(arrays)

@@ -14,6 +14,7 @@ from numba import types
 
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
+from fastseq.kernels.search.dense import has_bit, set_bits
 from fastseq.kernels.search.postings import WINDOW, WORDS, find_document
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
 from fastseq.kernels.simd.bytes import count_ones
@@ -26,36 +27,6 @@ _STREAMED = 12
 RUN, POSTING, START, SIZE = range(4)
 _uint64_at = array_at(types.uint64)
 _U1, _U6, _U63 = np.uint64(1), np.uint64(6), np.uint64(63)
-
-
-@inline
-def _set_bits(bits, docs, first, last):
-    """Set the bits of the postings from `first` to `last` (uint64)."""
-    for j in range(first, last):
-        document = np.uint64(docs[j])
-        bits[document >> _U6] |= _U1 << (document & _U63)
-
-
-@jit
-def fill_dense(dense, ranks, postings, term):
-    """The bits of the documents of a term, and their ranks.
-
-    dense  uint64[windows · WORDS]  zeroed
-    ranks  uint16[windows · WORDS]  the ones in the words before each in its window
-    """
-    at = np.uint64(postings.term_posting[np.uint64(term)])
-    for run in range(postings.term_run[np.uint64(term)], postings.term_run[np.uint64(term) + _U1]):
-        window = np.int64(postings.run_window[np.uint64(run)])
-        stop = at + np.uint64(postings.run_count[np.uint64(run)]) + _U1
-        if (window + 1) * WORDS <= len(dense):
-            _set_bits(dense[window * WORDS : (window + 1) * WORDS], postings.docs, at, stop)
-        at = stop
-    rank = np.uint64(0)
-    for w in range(np.uint64(len(dense))):
-        if w % np.uint64(WORDS) == 0:
-            rank = np.uint64(0)
-        ranks[w] = np.uint16(rank)
-        rank += count_ones(dense[w])
 
 
 @inline
@@ -79,11 +50,6 @@ def _enter_window(lists, postings, i, term, window, low, high):
     lists[START, i], lists[SIZE, i] = posting, size
 
 
-@inline
-def _has_bit(bits, document):
-    return bits[document >> _U6] >> (document & _U63) & _U1
-
-
 @optimised_helper
 def _keep(candidates, n, bits, wanted):
     """Keep those of the n candidates whose bit is `wanted`; returns how many."""
@@ -91,7 +57,7 @@ def _keep(candidates, n, bits, wanted):
     for c in range(np.uint64(n)):
         document = candidates[c]
         candidates[kept] = document
-        kept += np.uint64(_has_bit(bits, np.uint64(document)) == wanted)
+        kept += np.uint64(has_bit(bits, np.uint64(document)) == wanted)
     return np.int64(kept)
 
 
@@ -102,7 +68,7 @@ def _keep_in_list(candidates, n, docs, start, size, wanted, other):
     if size <= _STREAMED * n:
         for w in range(np.uint64(WORDS)):
             other[w] = np.uint64(0)
-        _set_bits(other, docs, np.uint64(start), np.uint64(start + size))
+        set_bits(other, docs, np.uint64(start), np.uint64(start + size))
         return _keep(candidates, n, other, wanted)
     kept = np.uint64(0)
     at = np.int64(0)
@@ -120,7 +86,7 @@ def _count_with(docs, start, n, bits):
     """How many of the n documents have a bit."""
     total = np.uint64(0)
     for j in range(np.uint64(start), np.uint64(start + n)):
-        total += _has_bit(bits, np.uint64(docs[j]))
+        total += has_bit(bits, np.uint64(docs[j]))
     return np.int64(total)
 
 
@@ -194,7 +160,7 @@ def _count_bits(lists, postings, roles, dense, allowed, base, low, high, work, r
                 if not begun:
                     for w in range(np.uint64(low), np.uint64(high)):
                         work[w] = np.uint64(0)
-                _set_bits(work, postings.docs, start, stop)
+                set_bits(work, postings.docs, start, stop)
             begun = True
     if not begun or (alone >= 0 and len(allowed) == 0):
         return alone

@@ -17,21 +17,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import types
 
 from fastseq.kernels.core.arrays import Float32, Int64, UInt16
-from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import helper, inline, optimised_helper
+from fastseq.kernels.search.dense import dense_of, has_bit, rank_of
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
-from fastseq.kernels.search.postings import WINDOW_BITS, WORDS, find_document
-from fastseq.kernels.simd.bytes import count_ones, equal32, greater64, trailing_zeros
+from fastseq.kernels.search.postings import WINDOW_BITS, find_document
+from fastseq.kernels.simd.bytes import equal32, greater64, trailing_zeros
 
 NO_WINDOW = 1 << 30
 TILE = 1024  # documents of the shortest list that are looked for in the others at a time
 VECTOR = 32  # entries of a list that are compared with a document at once
 
-_U1, _U6, _U63 = np.uint64(1), np.uint64(6), np.uint64(63)
-_uint64_at, _uint16_at = array_at(types.uint64), array_at(types.uint16)
+_U1 = np.uint64(1)
 
 
 class Lists(NamedTuple):
@@ -63,7 +61,7 @@ class Join(NamedTuple):
     size: Int64  # [S] and the number of places
     low: Int64  # [S] how many of these are before the next candidate
     order: Int64  # [S] slots, those with the fewest places in the window first
-    bits: Int64  # [S] the address of the bits and ranks of each slot (counting.py); 0 for none
+    bits: Int64  # [S] the address of the bits of each slot (dense.py); 0 for none
     short: Int64  # [S] that of the short positions of its term (counting.py); 0 for none
     state: Int64  # [1] 1 inside of a window that all lists have
     rows: Int64  # [TILE] the candidates: documents that all lists have
@@ -221,8 +219,7 @@ def _read_lead(join, lists, lead, least):
 def _keep_with_bits(join, lead, s, n, window, windows):
     """Keep those of the n candidates, with their places in the shortest list, whose bits of slot s
     are set; returns how many. Written without a branch, which would often be mispredicted."""
-    bits = _uint64_at(join.bits[s], windows * WORDS)
-    base = np.uint64(window * WORDS)
+    bits, _, _ = dense_of(join.bits[s], windows, window)
     rows, places = join.rows, join.places
     own = np.uint64(lead * TILE)
     kept = np.uint64(0)
@@ -230,24 +227,18 @@ def _keep_with_bits(join, lead, s, n, window, windows):
         document = np.uint64(rows[c])
         rows[kept] = np.int64(document)
         places[own + kept] = places[own + c]
-        kept += bits[base + (document >> _U6)] >> (document & _U63) & _U1
+        kept += has_bit(bits, document)
     return np.int64(kept)
 
 
 @optimised_helper
 def _place_by_rank(join, s, n, window, windows):
     """Set the places of the n candidates in the list of slot s, which has bits."""
-    words = windows * WORDS
-    bits = _uint64_at(join.bits[s], words)
-    ranks = _uint16_at(join.bits[s] + words * 8, words)
-    base = np.uint64(window * WORDS)
-    start = np.uint64(join.start[s])
+    bits, first, ranks = dense_of(join.bits[s], windows, window)
     own = np.uint64(s * TILE)
     for c in range(np.uint64(n)):
         document = np.uint64(join.rows[c])
-        word = base + (document >> _U6)
-        before = bits[word] & ((_U1 << (document & _U63)) - _U1)
-        join.places[own + c] = np.int64(start + np.uint64(ranks[word]) + count_ones(before))
+        join.places[own + c] = np.int64(first + rank_of(bits, ranks, document))
 
 
 @inline

@@ -3,22 +3,22 @@
 The required lists are intersected window by window, from the rarest on. Of a frequent term, whose
 documents are known as bits, a bit is tested for each candidate; then a list that is not much longer
 than the candidates so far is read whole, with the candidates marked in a table of the window's
-documents; of a longer one each candidate is looked up. Before that, postings of the first
-list whose part is too small for a hit are left out, a block at a time. Scores are then added up in
-the order of plain queries (search.py), and dropped where they cannot reach the threshold, so they
-have the same bits.
+documents; of a longer one each candidate is looked up. Where the rarest term is frequent too, its
+bits and those of another one are combined word by word. Before that, postings of the first list
+whose part is too small for a hit are left out, a block at a time. Scores are then added up in the
+order of plain queries (search.py), and dropped where they cannot reach the threshold, so they have
+the same bits.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import types
 
-from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.core.topk import key_document
+from fastseq.kernels.search.dense import dense_of, has_bit, rank_of
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
-from fastseq.kernels.search.postings import WINDOW_BITS, WORDS, find_document
+from fastseq.kernels.search.postings import WINDOW_BITS, find_document
 from fastseq.kernels.search.search import (
     NO_WINDOW,
     TINY,
@@ -39,12 +39,15 @@ from fastseq.kernels.search.search import (
     write_hits,
 )
 from fastseq.kernels.search.segments import DOCUMENTS, FIRST_ROW, LAST_RUN, RUN, segment_of
+from fastseq.kernels.simd.bytes import count_ones, trailing_zeros
 
 OPTIONAL, REQUIRED, EXCLUDED = 0, 1, 2  # roles of a term
-_uint64_at = array_at(types.uint64)
+_U1, _U6, _U63 = np.uint64(1), np.uint64(6), np.uint64(63)
 # A list up to this many times as long as the candidates is read whole: to find a document in a
 # list costs as much as to test about this many postings.
 STREAMED = 12
+# Bits are combined where a list has a posting for so many words of them.
+WORDS_A_POSTING = 4
 
 
 @optimised_helper
@@ -52,7 +55,8 @@ def _prepare_roles(scratch, lists, s, terms, weights, roles, bits):
     """Fill the term tables for segment s: the optional and required terms in the query's order,
     then the excluded ones.
 
-    bits  int64[n]  the addresses of the terms' bits in the segment, 0 for none; or int64[0]
+    bits  int64[n]  the addresses of the terms' bits and places in the segment, 0 for none; or
+          int64[0]
 
     Returns (terms, excluded ones, required ones, whether all weights are positive); (0, 0, 0, True)
     where the segment lacks a required term.
@@ -106,8 +110,7 @@ def _common_window(scratch, segment, terms, window):
 def _collect_common(scratch, segment, i, limit, other, window, windows):
     """`search.collect_one`, of the documents alone whose bits of the term `other` are set. Written
     without a branch for each posting, which would often be mispredicted."""
-    bits = _uint64_at(scratch.bits[other], windows * WORDS)
-    base = np.uint64(window * WORDS)
+    bits, _, _ = dense_of(scratch.bits[other], windows, window)
     candidates = scratch.candidates
     partial = scratch.partial
     docs = segment.docs
@@ -125,17 +128,46 @@ def _collect_common(scratch, segment, i, limit, other, window, windows):
                 score = weight * parts[j]
                 candidates[found] = np.int32(document)
                 partial[found] = score
-                bit = bits[base + (document >> np.uint64(6))] >> (document & np.uint64(63))
-                found += bit & np.uint64(score > limit)
+                found += has_bit(bits, document) & np.uint64(score > limit)
         at = stop
+    return np.int64(found)
+
+
+@optimised_helper
+def _collect_words(scratch, segment, i, limit, other, window, windows, low, high):
+    """`_collect_common` for a term with bits of its own: of the documents in the words from `low`
+    to `high`, exclusive, multiples of 4."""
+    bits, first, places = dense_of(scratch.bits[i], windows, window)
+    others, _, _ = dense_of(scratch.bits[other], windows, window)
+    candidates = scratch.candidates
+    partial = scratch.partial
+    parts = segment.parts
+    weight = scratch.weight[i]
+    found = np.uint64(0)
+    for four in range(np.uint64(low), np.uint64(high), np.uint64(4)):
+        any_common = np.uint64(0)
+        for w in range(four, four + np.uint64(4)):
+            any_common |= bits[w] & others[w]
+        if any_common == 0:
+            continue
+        for w in range(four, four + np.uint64(4)):
+            own = bits[w]
+            common = own & others[w]
+            while common:
+                bit = trailing_zeros(common)
+                common &= common - _U1
+                place = first + np.uint64(places[w]) + count_ones(own & ((_U1 << bit) - _U1))
+                score = weight * parts[place]
+                candidates[found] = np.int32((w << _U6) | bit)
+                partial[found] = score
+                found += np.uint64(score > limit)
     return np.int64(found)
 
 
 @optimised_helper
 def _intersect_bits(scratch, i, found, window, windows):
     """Keep the candidates, and their partial scores, whose bits of term i are set."""
-    bits = _uint64_at(scratch.bits[i], windows * WORDS)
-    base = np.uint64(window * WORDS)
+    bits, _, _ = dense_of(scratch.bits[i], windows, window)
     candidates = scratch.candidates
     partial = scratch.partial
     kept = np.uint64(0)
@@ -143,7 +175,7 @@ def _intersect_bits(scratch, i, found, window, windows):
         document = np.uint64(candidates[c])
         candidates[kept] = np.int32(document)
         partial[kept] = partial[c]
-        kept += bits[base + (document >> np.uint64(6))] >> (document & np.uint64(63)) & np.uint64(1)
+        kept += has_bit(bits, document)
     return np.int64(kept)
 
 
@@ -183,6 +215,29 @@ def _intersect(scratch, segment, i, found):
 
 
 @optimised_helper
+def _complete_dense(scratch, segment, i, found, window, windows, threshold):
+    """`search.complete` of a term with bits."""
+    bits, first, places = dense_of(scratch.bits[i], windows, window)
+    candidates = scratch.candidates
+    partial = scratch.partial
+    parts = segment.parts
+    reach = scratch.rest[i]
+    weight = scratch.weight[i]
+    kept = np.uint64(0)
+    for c in range(np.uint64(found)):
+        score = partial[c]
+        if score + reach <= threshold:
+            continue
+        document = np.uint64(candidates[c])
+        if has_bit(bits, document):
+            score += weight * parts[first + rank_of(bits, places, document)]
+        candidates[kept] = np.int32(document)
+        partial[kept] = score
+        kept += _U1
+    return np.int64(kept)
+
+
+@optimised_helper
 def _search_required(
     scratch, found, best_key, segment, terms, excluded, k, first_row, n_docs, base, allowed, ranges,
     at,
@@ -191,6 +246,7 @@ def _search_required(
     threshold = np.float32(0.0)
     if best_key > 0:
         threshold = threshold_of(best_key, base)
+    windows = windows_of(n_docs)
     window = np.int64(0)
     while scratch.rest[0] > threshold:
         window = _common_window(scratch, segment, terms, window)
@@ -211,17 +267,21 @@ def _search_required(
         limit = max(limit, np.float32(0.0))  # a deleted document has parts of 0
         other = -1
         for i in range(terms):
-            if i != first and scratch.role[i] == REQUIRED and scratch.bits[i] != 0:
+            dense = i != first and scratch.role[i] == REQUIRED and scratch.bits[i] != 0
+            if dense and (other < 0 or scratch.count[i] < scratch.count[other]):
                 other = i
+        low, high = (low >> 8) << 2, ((high >> 8) + 1) << 2  # of words, four at a time
         if other < 0:
             candidates = collect_one(scratch, segment, first, limit)
-        else:
-            candidates = _collect_common(
-                scratch, segment, first, limit, other, window, windows_of(n_docs)
+        elif scratch.bits[first] != 0 and WORDS_A_POSTING * scratch.count[first] >= high - low:
+            candidates = _collect_words(
+                scratch, segment, first, limit, other, window, windows, low, high
             )
-        for i in range(other):
-            if i != first and scratch.role[i] == REQUIRED and scratch.bits[i] != 0:
-                candidates = _intersect_bits(scratch, i, candidates, window, windows_of(n_docs))
+        else:
+            candidates = _collect_common(scratch, segment, first, limit, other, window, windows)
+        for i in range(terms):
+            if i != first and i != other and scratch.role[i] == REQUIRED and scratch.bits[i] != 0:
+                candidates = _intersect_bits(scratch, i, candidates, window, windows)
         for i in range(terms):
             if i != first and scratch.role[i] == REQUIRED and scratch.bits[i] == 0:
                 candidates = _intersect(scratch, segment, i, candidates)
@@ -231,7 +291,11 @@ def _search_required(
             for c in range(np.uint64(candidates)):
                 scratch.partial[c] = 0.0
         for i in range(begun, terms):
-            if candidates > 0:
+            if candidates > 0 and scratch.bits[i] != 0:
+                candidates = _complete_dense(
+                    scratch, segment, i, candidates, window, windows, threshold
+                )
+            elif candidates > 0:
                 candidates = complete(scratch, segment, i, candidates, window, threshold)
         found, best_key, threshold = add_hits(
             scratch, found, best_key, threshold, segment, candidates, window, terms, excluded, k,
@@ -251,8 +315,8 @@ def search_required(
 
     roles   uint8[n]  OPTIONAL, REQUIRED or EXCLUDED; required terms have positive weights, and the
             weights of excluded ones are not used
-    bits    int64[S, n]  the addresses of the bits of each term's documents in each segment, which
-            are uint64[windows · WORDS] (counting.py); 0 for a term without. Or int64[S, 0]
+    bits    int64[S, n]  the addresses of the bits and places of each term's documents in each
+            segment (counting.py), uint64[dense_words]; 0 for a term without. Or int64[S, 0]
     others  as in `search.search`
     """
     for q in range(len(starts) - 1):
