@@ -17,11 +17,10 @@ from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.search import key_capacity
 from fastseq.query import Phrase, Query
 from fastseq.search.ranking import QueryTerms, QuotientModel, Words
-from fastseq.types import Float32, Int32, UInt8, offsets_of
+from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.index.collection import Collection
-    from fastseq.search.counting import Counter
     from fastseq.search.scorer import ModelScorer
     from fastseq.search.term_table import TermTable
 
@@ -60,10 +59,13 @@ def phrase_terms(
 def find_phrases(
     collection: Collection, table: TermTable, scorer: ModelScorer,
     phrases: Sequence[PhraseTerms], k: int, model: QuotientModel, threads: int, allowed: UInt8,
-    counter: Counter,
+    addresses: Callable[[TermTable, list[int]], Int64],
 ) -> tuple[Int32, Float32, list[int]]:  # fmt: skip
     """(rows, scores, the numbers of phrases that must be evaluated clause by clause, since they
-    occur MOST_TF times in a document) of phrases. All segments must have positions."""
+    occur MOST_TF times in a document) of phrases. All segments must have positions.
+
+    addresses  of the terms of a table (Counter.phrase_addresses)
+    """
     n, depth = len(phrases), min(k, collection.documents)
     rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
     sizes = [len(phrase.numbers) for phrase in phrases]
@@ -80,7 +82,7 @@ def find_phrases(
         ),
     )  # fmt: skip
     values = model.values(np.arange(MOST_TF, dtype=np.float64)).astype(np.float32)
-    ids, dense = table.ids(numbers), counter.phrase_addresses(table, numbers.tolist())
+    ids, dense = table.ids(numbers), addresses(table, numbers.tolist())
     impacts = scorer.sources(table, numbers).kept
     segments: list[tuple[Any, ...]] = []
     for number, (leaf, own) in enumerate(zip(collection.leaves, ids, strict=True)):
@@ -106,10 +108,10 @@ def find_phrases(
             stop = min(first + step, n)
             m = stop - first
             counts[:], best[:] = 0, 0
-            for leaf, own, addresses, positions, parts, weighting, live in segments:
+            for leaf, own, places_of, (data, blocks), (parts, maxima), weighting, live in segments:
                 collect_phrases(
                     keys[:m], counts[:m], best[:m], overflow[first:stop], leaf.segment.postings,
-                    *positions, *parts, own, addresses, offsets, starts[first : stop + 1],
+                    data, blocks, parts, maxima, own, places_of, offsets, starts[first : stop + 1],
                     terms.weights[first:stop], terms.base[first:stop], values,
                     np.float32(weighting.slope), weighting.factor, live, allowed, places,
                     numbers_to, leaf.first_row, leaf.segment.documents, depth, scratch,

@@ -219,8 +219,8 @@ def _lists(postings: Postings, terms: Int32, starts: Int64, documents: int) -> t
     counts = postings.term_posting.take(terms + 1) - postings.term_posting.take(terms)
     if len(terms) == slots:
         arrays = postings.docs, postings.run_window, postings.run_count
-        none = _NO_ENTRIES, _NO_ENTRIES, _NO_PARTS, _NO_PARTS
-        return Lists(*arrays, first, run, last_run, *none), min(counts.tolist())
+        every = first, run, last_run, _NO_ENTRIES, _NO_ENTRIES
+        return Lists(*arrays, *every, _NO_PARTS, _NO_PARTS), min(counts.tolist())
     most = int(counts.sum())
     most_runs = int((postings.term_run[terms + 1] - postings.term_run[terms]).sum())
     docs, entries = np.empty(most, np.uint16), np.empty(most, np.int64)

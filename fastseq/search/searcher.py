@@ -259,14 +259,7 @@ class Searcher:
             places = [structured[i] for i in left]
             some = [given[i] for i in left]
             rows[places], scores[places] = self._evaluate(
-                some,
-                k,
-                model,
-                threads,
-                filter,
-                fields,
-                operator,
-                notices,  # type: ignore[arg-type]
+                some, k, model, threads, filter, fields, operator, notices  # type: ignore[arg-type]
             )
         return rows, scores, list(dict.fromkeys(notices))
 
@@ -290,7 +283,7 @@ class Searcher:
         phrases = [phrase for phrase in own if phrase is not None]
         *hits, left = find_phrases(
             self.collection, table, self.scorer(model), phrases, k, model,
-            thread_count(threads), self.allowed(filter), self.counter,
+            thread_count(threads), self.allowed(filter), self.counter.phrase_addresses,
         )  # fmt: skip
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
