@@ -100,7 +100,7 @@ class GroupSearch:
         """As `find`, of a few groups, with factors for all or for none; k, at most the documents of
         the collection."""
         collection, n, is_whole = self._collection, len(groups), _is_whole(groups[0])
-        lists = []
+        lists, sizes = [], []
         least = np.zeros(n, np.float32)  # a part that k hits reach
         for s, leaf in enumerate(collection.leaves):
             ids = [group[s][0] for group in groups]
@@ -110,12 +110,15 @@ class GroupSearch:
                 terms, starts = np.concatenate(ids), offsets_of([len(own) for own in ids])
             if is_whole:
                 impacts = scorer.impacts(s, terms)
-                if not len(allowed):
-                    raise_least(least, impacts, terms, starts, k)
+                size = raise_least(least, leaf.segment.postings, impacts, terms, starts, k)
             else:
                 leaf.segment.verify_postings(terms)
                 impacts = scorer.impacts(s, _NO_TERMS)
+                size = leaf.segment.df[terms].sum()
             lists.append((terms, starts, impacts))
+            sizes.append(int(size))
+        if len(allowed):
+            least[:] = 0  # a filter may leave out the best documents of a term
         df = np.zeros(n, np.int64)
         overflow = False
         several = []
@@ -125,8 +128,7 @@ class GroupSearch:
             weighting = scorer.weighting(s)
             assert weighting is not None
             ends = np.empty(n, np.int64)
-            size = int(segment.df[terms].sum())
-            scratch = self._take_scratch(size, len(terms))
+            scratch = self._take_scratch(sizes[s], len(terms))
             if is_whole:
                 overflow |= sum_groups(
                     scratch.rows, scratch.parts, ends, df, scratch.sums, scratch.found,
@@ -140,7 +142,7 @@ class GroupSearch:
                     np.ones(len(own)) if given is None else given
                     for own, given in (group[s] for group in groups)
                 ])  # fmt: skip
-                totals = np.empty(size, np.float64)
+                totals = np.empty(sizes[s], np.float64)
                 sum_similar(
                     scratch.rows, totals, ends, df, scratch.similar, scratch.found, scratch.lists,
                     segment.postings, terms, factors, starts, live, segment.windows,

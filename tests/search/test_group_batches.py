@@ -12,10 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq import Analyzer, Index
+from fastseq import BM25, Analyzer, Index
 from fastseq.kernels.search.group_search import MOST_SUM
 from fastseq.query import Boost, Fuzzy, Prefix, Query, Regex, Wildcard
+from fastseq.search.patterns import folded
 from fastseq.search.resolving import MOST_WORDS
+from fastseq.text.splitting import splitter_of
 from tests.search.test_flat_queries import FILTERS, MODELS
 
 LETTERS = "abc"
@@ -104,6 +106,62 @@ def test_sums_that_do_not_fit_are_evaluated_clause_by_clause(tmp_path: Path) -> 
     assert sorted(hits.rows[0].tolist()) == [-1, 0, 1, 2]
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    counts=st.lists(
+        st.lists(st.sampled_from([0, 0, 1, 2, 14, 15, 16, 127, 254, 255, 256, 600]), min_size=4,
+                 max_size=4),
+        min_size=2, max_size=30,
+    ),
+    deleted=st.sets(st.integers(1, 29)), k=st.sampled_from([1, 3, 10, 30]),
+)  # fmt: skip
+def test_large_sums_are_those_of_a_naive_evaluation(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[list[int]], deleted: set[int], k: int
+) -> None:
+    words = ["aa", "ab", "ac", "b"]
+    texts = [
+        " ".join(word for word, count in zip(words, own, strict=True) for _ in range(count))
+        for own in counts
+    ]
+    rows = [{"id": str(row), "text": text} for row, text in enumerate(texts)]
+    index = Index.build(rows, tmp_path_factory.mktemp("sums") / "index", threads=1)
+    deleted = {row for row in deleted if row < len(rows)}
+    if deleted:
+        index.delete([str(row) for row in sorted(deleted)], threads=1)
+    live = [row for row in range(len(rows)) if row not in deleted]
+    average = sum(sum(counts[row]) for row in live) / len(live)
+    sums = {row: sum(counts[row][:3]) for row in live if sum(counts[row][:3])}
+    idf = np.log1p((len(live) - len(sums) + 0.5) / (len(sums) + 0.5))
+    scores = {
+        row: idf * tf / (tf + 1.2 * (1 - 0.75 + 0.75 * sum(counts[row]) / average))
+        for row, tf in sums.items()
+    }
+    best = sorted(scores.values(), reverse=True)[:k]
+    for hits in (
+        index.search(Prefix("a"), k, BM25(k1=1.2, b=0.75)),
+        index.search([Prefix("a"), Prefix("b")], k, BM25(k1=1.2, b=0.75), threads=1),
+    ):
+        found = hits.rows[0][hits.rows[0] >= 0].tolist()
+        assert len(found) == len(best)
+        assert np.allclose(hits.scores[0][: len(found)], best, rtol=1e-5)
+        assert np.allclose([scores[row] for row in found], best, rtol=1e-5)
+
+
+def test_plain_words_are_folded_as_the_tokens() -> None:
+    for analyzer in (Analyzer(), Analyzer(lowercase=False), Analyzer(tokenizer="word")):
+        splitter = splitter_of(analyzer)
+        for word in ("a", "Abc", "X9z", "2001", "WWW" * 10):
+            assert [folded(word, splitter)] == splitter.changed([word])
+
+
+def test_a_single_pattern_is_searched_without_a_batch(
+    indexes: list[Index], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastseq.search.searcher.Searcher._find_groups", None)
+    for query in (Prefix("a"), Fuzzy("abc"), Wildcard("?b*"), Regex("a.*c")):
+        assert len(indexes[1].search(query, 10).ids[0]) == 10
+
+
 def test_notices_of_patterns_that_match_too_many_words(tmp_path: Path) -> None:
     chance = random.Random(3)
     words = [f"a{n}" for n in range(MOST_WORDS + 300)]
@@ -119,3 +177,6 @@ def test_notices_of_patterns_that_match_too_many_words(tmp_path: Path) -> None:
     assert notices == [notice]
     assert hits.rows[:1].tolist() == rows.tolist()
     assert np.array_equal(hits.scores[:1], scores)
+    alone = index.search(Prefix("a"), 1000)
+    assert alone.notices == hits.notices
+    assert alone.rows.tolist() == rows.tolist()

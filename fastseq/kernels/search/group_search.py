@@ -343,22 +343,26 @@ def _collect_term(
 
 
 @jit
-def raise_least(least, impacts, terms, starts, k):
+def raise_least(least, postings, impacts, terms, starts, k):
     """Raise a part that the k best hits of each of Q groups reach, to that of the k-th best
-    document of one term; see impacts.RANKS.
+    document of one term; see impacts.RANKS. Returns the postings of all terms.
 
     least    float32[Q]
-    impacts  of a segment, with those of the terms
+    postings, impacts  of a segment, with the impacts of the terms
     terms    int32[n]  those of group q from starts[q] on
     """
     rank = 0
     while rank < len(RANKS) and RANKS[rank] < k:
         rank += 1
-    if rank == len(RANKS):
-        return
+    total = np.int64(0)
     for q in range(len(least)):
         for i in range(np.uint64(starts[q]), np.uint64(starts[q + 1])):
-            least[q] = max(least[q], impacts.ranked[np.uint64(terms[i]), rank])
+            term = np.uint64(terms[i])
+            count = postings.term_posting[term + _U1] - postings.term_posting[term]
+            if rank < len(RANKS) and count >= RANKS[rank]:
+                least[q] = max(least[q], impacts.ranked[term, rank])
+            total += count
+    return total
 
 
 @jit
