@@ -52,6 +52,12 @@ from .progress import progress
     show_default=True,
     help="Store the positions of words, for phrases; never those of n-grams.",
 )
+@click.option(
+    "--reorder",
+    is_flag=True,
+    help="Search the documents in an order in which similar ones are close: faster, with the same "
+    "results.",
+)
 @parameters.analysis_options(INDEX_TOKENIZER)
 @options.memory
 def index(
@@ -64,6 +70,7 @@ def index(
     store: tuple[str, ...],
     fields: tuple[str, ...],
     positions: bool,
+    reorder: bool,
     memory: str,
     **analysis: Any,
 ) -> None:
@@ -105,6 +112,7 @@ def index(
             progress=report,
             positions=positions,
             fields=list(fields) or None,
+            reorder=reorder,
         )
     if common.quiet:
         return

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from fastseq.errors import DataError, RowError, SettingsError, located
 from fastseq.index import KIND, VERSION
 from fastseq.index import segment as layout
+from fastseq.index.reordering import write_search_order
 from fastseq.index.segment_writer import (
     chunk_edges,
     segment_name,
@@ -76,7 +77,7 @@ def build(
     corpus: Any, path: str | Path, *, id_column: str | None, text_columns: str | list[str] | None,
     store: str | list[str] | None, analyzer: Analyzer | None, memory: str | int,
     threads: int | None, overwrite: bool, progress: Progress | None, positions: bool = True,
-    fields: str | list[str] | None = None,
+    fields: str | list[str] | None = None, reorder: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
@@ -115,7 +116,7 @@ def build(
     if len(documents.layout) > 1:
         settings["fields"] = [name for name in documents.layout if name]
     report = function("progress", progress) or (lambda stage, done, total: None)
-    overwrite = flag("overwrite", overwrite)
+    overwrite, reorder = flag("overwrite", overwrite), flag("reorder", reorder)
     check_folder(path, corpus)
     with FolderWriter(path, KIND, VERSION, overwrite) as writer:
         container = writer.container(segment_name(writer, 0))
@@ -123,6 +124,9 @@ def build(
             documents, analyzer, stored_positions, writer, container, budget, threads, report
         )
         entry = builder.run()
+        if reorder:
+            with writing(container.path):
+                write_search_order(container, threads, partial(report, "reorder"))
         report("commit", entry["documents"], entry["documents"])
         writer.close(container)
         writer.commit(settings, statistics_of(writer.number, [entry]))

@@ -95,7 +95,7 @@ class Index:
         text_columns: str | list[str] | None = None, store: str | list[str] | None = None,
         analyzer: Analyzer | None = None, memory: str | int = "1GB", threads: int | None = None,
         overwrite: bool = False, progress: Progress | None = None, positions: bool = True,
-        fields: str | list[str] | None = None,
+        fields: str | list[str] | None = None, reorder: bool = False,
     ) -> Index:  # fmt: skip
         """Index a corpus into a folder and open it.
 
@@ -118,6 +118,9 @@ class Index:
         positions : store where in a document its terms are, for phrases; not with n-grams
         fields : text columns that get postings, lengths and positions of their own, in addition to
             those of the text; without `text_columns` the text is these columns, joined
+        reorder : search documents in an order in which similar ones are close, which is faster;
+            results, ids and row numbers are the same. Takes memory of about 6 bytes for each
+            posting, and 4 bytes of disk for each document
 
         Raises DataError for a missing column, no rows, duplicate ids, a damaged file or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
@@ -128,7 +131,7 @@ class Index:
         summary = build(
             corpus, path, id_column=id_column, text_columns=text_columns, store=store,
             analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
-            progress=progress, positions=positions, fields=fields,
+            progress=progress, positions=positions, fields=fields, reorder=reorder,
         )  # fmt: skip
         own = None if analyzer is None or not callable(analyzer.tokenizer) else analyzer.tokenizer
         index = Index.open(path, own)
@@ -515,12 +518,15 @@ class Index:
 
     def compact(
         self, *, memory: str | int = "1GB", threads: int | None = None, wait: float = 0,
-        progress: Progress | None = None,
+        progress: Progress | None = None, reorder: bool = False,
     ) -> None:  # fmt: skip
         """Merge all segments into one, without the deleted documents. Results do not change. Raises
-        as `writer`."""
+        as `writer`.
+
+        reorder : as of `build`; segments that are merged later lose their order
+        """
         with self.writer(memory=memory, threads=threads, wait=wait, progress=progress) as writer:
-            writer.compact()
+            writer.compact(reorder)
 
     @contextmanager
     def writer(

@@ -10,7 +10,8 @@ import numpy as np
 
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
-from fastseq.kernels.search.postings import Postings, read_terms
+from fastseq.kernels.search.postings import DIGITS, Postings, read_terms
+from fastseq.kernels.search.reordered import make_reordered, places_of, reorder_impacts
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.search.groups import gathered
 from fastseq.search.ranking import (
@@ -21,7 +22,7 @@ from fastseq.search.ranking import (
     Statistics,
 )
 from fastseq.search.term_table import TermTable
-from fastseq.types import Float32, Float64, Int32, Int64, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, UInt32, offsets_of
 
 _DECODED = 1 << 20  # postings whose frequencies are decoded at a time
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
@@ -51,6 +52,7 @@ class ModelScorer:
         self._collection, self._model = collection, model
         self._lock = threading.Lock()
         self._weightings: dict[int, impact_kernels.Weighting] = {}
+        self._places: dict[int, Int32] = {}  # of the rows of segments with an order
         self._weighted: TermTable | None = None  # the table of the weights
         self._weights: dict[int, float | None] = {}
         self._clear()
@@ -64,10 +66,22 @@ class ModelScorer:
         leaves = self._collection.leaves
         self._filled = 0
         self._impacts = impact_kernels.make_impacts([leaf.segment.postings for leaf in leaves])
-        self._segments = segment_table([
-            (leaf.segment.postings, impacts, leaf.first_row, leaf.segment.documents)
-            for leaf, impacts in zip(leaves, self._impacts, strict=True)
-        ])  # fmt: skip
+        # as they are searched: where a segment has an order, those of the terms with impacts
+        self._postings = [
+            leaf.segment.postings
+            if leaf.segment.search_order is None
+            else make_reordered(leaf.segment.postings, leaf.segment.windows)
+            for leaf in leaves
+        ]
+        self._segments = segment_table(
+            [
+                (postings, impacts, leaf.first_row, leaf.segment.documents)
+                for leaf, postings, impacts in zip(
+                    leaves, self._postings, self._impacts, strict=True
+                )
+            ],
+            [leaf.segment.search_order for leaf in leaves],
+        )
         # terms of the latest table whose impacts are computed, and their lists
         self._table: TermTable | None = None
         self._done = np.zeros(0, bool)
@@ -92,10 +106,10 @@ class ModelScorer:
                 for number, own in enumerate(table.ids(new)):
                     impacts = self._fill(number, own, statistics)
                     if (own >= 0).any():
-                        postings = self._collection.leaves[number].segment.postings
-                        fill_lists(self._lists, number, new, postings, impacts, own)
+                        fill_lists(self._lists, number, new, self._postings[number], impacts, own)
                 self._done[new] = True
-            return Sources(self._segments, self._lists, terms, self._impacts)
+            kept = self._postings, self._impacts
+            return Sources(self._segments, self._lists, terms, kept)
 
     def term_weights(
         self, table: TermTable, numbers: Iterable[int]
@@ -122,8 +136,9 @@ class ModelScorer:
         return known
 
     def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts of a segment in which those of its `terms` are computed; of a QuotientModel.
-        Raises FormatError where their postings are damaged."""
+        """Impacts of a segment in which those of its `terms` are computed: of a QuotientModel, and
+        of a segment that is searched in the order of its rows. Raises FormatError where their
+        postings are damaged."""
         with self._lock:
             return self._fill(number, terms, None)
 
@@ -152,7 +167,23 @@ class ModelScorer:
             segment.verify_postings(new)
             some = None if statistics is None else statistics.take(places)
             self._filled += self._compute(number, impacts, segment.postings, new, some)
+            if segment.search_order is not None:
+                self._reorder(number, impacts, segment.search_order, new)
         return impacts
+
+    def _reorder(
+        self, number: int, impacts: impact_kernels.Impacts, order: UInt32, terms: Int32
+    ) -> None:
+        """Bring the postings of terms with impacts into the order of search of their segment."""
+        segment = self._collection.leaves[number].segment
+        if number not in self._places:
+            self._places[number] = places_of(order)
+        longest = int(segment.df[terms].max())
+        keys, spare = np.empty((2, longest), np.uint64)
+        reorder_impacts(
+            self._postings[number], impacts, keys, spare, np.empty(DIGITS, np.int64),
+            self._places[number], (segment.documents - 1).bit_length(), segment.postings, terms,
+        )  # fmt: skip
 
     def _compute(
         self, number: int, impacts: impact_kernels.Impacts, postings: Postings, terms: Int32,

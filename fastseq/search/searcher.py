@@ -137,8 +137,8 @@ class Searcher:
 
         device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
             CPU: those with a weight of zero or less, and all where k is more than 4,096, there is
-            a filter, the index has several segments or deleted documents, or the model is not
-            BM25, TF-IDF or BoW
+            a filter, the index is reordered or has several segments or deleted documents, or the
+            model is not BM25, TF-IDF or BoW
         filter : as of `allowed_rows`; None for all documents
 
         Raises SettingsError when k is below 1 or too large to hold, for a query or model of
@@ -478,6 +478,11 @@ class Searcher:
                 "(compact makes it one segment)",
                 FastseqWarning,
                 stacklevel=4,
+            )
+            return None
+        if leaves[0].segment.search_order is not None:
+            warnings.warn(
+                "the index is reordered: searched on the CPU", FastseqWarning, stacklevel=4
             )
             return None
         if depth > MOST_HITS:
