@@ -136,7 +136,7 @@ def delete(
     "--reorder",
     is_flag=True,
     help="Search the documents in an order in which similar ones are close: faster, with the same "
-    "results. Documents that are added later are searched in their own order.",
+    "results. An index that is reordered stays so.",
 )
 @options.memory
 @_wait

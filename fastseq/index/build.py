@@ -127,6 +127,7 @@ def build(
         if reorder:
             with writing(container.path):
                 write_search_order(container, threads, partial(report, "reorder"))
+            entry["reordered"] = True
         report("commit", entry["documents"], entry["documents"])
         writer.close(container)
         writer.commit(settings, statistics_of(writer.number, [entry]))

@@ -203,7 +203,7 @@ class IndexWriter:
         """Merge all segments into one, without the deleted documents.
 
         reorder : search the documents in an order in which similar ones are close
-            (index/reordering.py)
+            (index/reordering.py), as where a segment that is merged has one
         """
         reorder = flag("reorder", reorder)
         self._require_open()
@@ -373,6 +373,7 @@ class IndexWriter:
         parts = self._parts[first:last]
         if any(map(self._is_old, parts)):
             self._refuse_damage()
+        reorder = reorder or any(part.leaf.segment.search_order is not None for part in parts)
         try:
             entry = merge(
                 [part.leaf for part in parts], container, self._collection.id_column, self._schema,

@@ -114,7 +114,8 @@ def merge(
     entry = found.pop("")
     documents = sum(leaf.documents for leaf in leaves)
     place = {"name": container.path.name, "documents": documents, "deleted": 0}
-    return {**place, **entry, **({"fields": found} if found else {})}
+    order = {} if reordered is None else {"reordered": True}
+    return {**place, **entry, **({"fields": found} if found else {}), **order}
 
 
 def _merge_field(

@@ -120,7 +120,8 @@ class Index:
             those of the text; without `text_columns` the text is these columns, joined
         reorder : search documents in an order in which similar ones are close, which is faster;
             results, ids and row numbers are the same. Takes memory of about 6 bytes for each
-            posting, and 4 bytes of disk for each document
+            posting, whatever `memory` is, and 4 bytes of disk for each document. Documents that are
+            added later are searched in their own order, until they are merged with these
 
         Raises DataError for a missing column, no rows, duplicate ids, a damaged file or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
@@ -523,7 +524,7 @@ class Index:
         """Merge all segments into one, without the deleted documents. Results do not change. Raises
         as `writer`.
 
-        reorder : as of `build`; segments that are merged later lose their order
+        reorder : as of `build`; also where a segment is reordered already
         """
         with self.writer(memory=memory, threads=threads, wait=wait, progress=progress) as writer:
             writer.compact(reorder)

@@ -168,7 +168,11 @@ class ModelScorer:
             some = None if statistics is None else statistics.take(places)
             self._filled += self._compute(number, impacts, segment.postings, new, some)
             if segment.search_order is not None:
-                self._reorder(number, impacts, segment.search_order, new)
+                try:
+                    self._reorder(number, impacts, segment.search_order, new)
+                except BaseException:
+                    impacts.best[new] = np.nan  # not computed
+                    raise
         return impacts
 
     def _reorder(

@@ -469,8 +469,6 @@ class Searcher:
                 stacklevel=4,
             )
             return None
-        from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
-
         leaves = self.collection.leaves
         if len(leaves) != 1 or leaves[0].live is not None:
             warnings.warn(
@@ -485,6 +483,8 @@ class Searcher:
                 "the index is reordered: searched on the CPU", FastseqWarning, stacklevel=4
             )
             return None
+        from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
+
         if depth > MOST_HITS:
             return None
         segment = leaves[0].segment

@@ -34,7 +34,10 @@ def read(file: BinaryIO, data: Any, at: int) -> None:
     file.seek(at)
     view = memoryview(data).cast("B")
     while len(view):
-        view = view[file.readinto(view) :]  # type: ignore[attr-defined]
+        count = file.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise OSError("the file ends early")
+        view = view[count:]
 
 
 def flush(path: Path) -> None:
