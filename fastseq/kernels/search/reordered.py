@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.core.arrays import UInt32
+from fastseq.kernels.core.arrays import Int32, UInt32
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.topk import bits_float, float_bits, sort_descending
 from fastseq.kernels.search.impacts import fill_blocks
@@ -15,7 +15,6 @@ from fastseq.kernels.search.postings import (
     Postings,
     radix_pass,
 )
-from fastseq.types import Int32, offsets_of
 
 NO_RUN = 65535  # the window of a place for a run that a term does not have
 _COMPARED = 256  # postings up to which a comparison sort is faster than one by digits
@@ -27,7 +26,8 @@ def make_reordered(postings: Postings, windows: int) -> Postings:
     """Postings without any yet, with places for as many runs as each term may have. Frequencies are
     left out."""
     most = np.minimum(np.diff(postings.term_posting), windows)
-    term_run = offsets_of(most)
+    term_run = np.zeros(len(most) + 1, np.int64)
+    np.cumsum(most, out=term_run[1:])
     return postings._replace(
         docs=np.empty(len(postings.docs), np.uint16), tfs=np.empty(0, np.uint8), term_run=term_run,
         run_window=np.full(int(term_run[-1]), NO_RUN, np.uint16),
