@@ -17,7 +17,7 @@ from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
 from fastseq.search.filtering import EVERY_ROW, PassingBits
 from fastseq.search.flat import FlatQuery
 from fastseq.search.phrase_batches import PhraseTerms
-from fastseq.types import Int32, Int64, UInt8, UInt16, UInt64, offsets_of
+from fastseq.types import Int32, Int64, UInt8, UInt16, UInt32, UInt64, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
@@ -39,11 +39,14 @@ class _Scratch(NamedTuple):
 
 class DenseTerms:
     """The bits of the documents of frequent terms of a segment, as they are needed. Any number of
-    threads may call it at once."""
+    threads may call it at once.
 
-    def __init__(self, leaf: Leaf) -> None:
+    order : uint32[documents], where bits are those of the rows in this order
+    """
+
+    def __init__(self, leaf: Leaf, order: UInt32 | None = None) -> None:
         segment = leaf.segment
-        self._segment = segment
+        self._segment, self._order = segment, order
         self._lock = threading.Lock()
         self._arrays: list[UInt64] = []  # uint64[windows · WORDS] of each dense term
         # where the bits of each term start, 0 for one without and, last, for term -1; -1 for one
@@ -71,18 +74,27 @@ class DenseTerms:
             return 0
         bits = np.zeros(size, np.uint64)
         fill_dense(bits, segment.postings, term)
+        if self._order is not None:
+            raw = bits.view(np.uint8)
+            in_order = np.unpackbits(raw, bitorder="little")[self._order]
+            raw[: -(-len(in_order) // 8)] = np.packbits(in_order, bitorder="little")
         self._arrays.append(bits)
         return int(bits.__array_interface__["data"][0])
 
 
-class Counter:
-    """Counts the documents of a collection that match a query. Any number of threads may call it
-    at once."""
+class TermBits:
+    """The bits of the documents of frequent terms of a collection. Any number of threads may call
+    it at once.
 
-    def __init__(self, collection: Collection) -> None:
+    in_search_order : where a segment has an order of search, whether its bits are in that order
+    """
+
+    def __init__(self, collection: Collection, in_search_order: bool) -> None:
         self._leaves = collection.leaves
-        self._dense = [DenseTerms(leaf) for leaf in collection.leaves]
-        self._scratch: list[_Scratch] = []
+        self._dense = [
+            DenseTerms(leaf, leaf.segment.search_order if in_search_order else None)
+            for leaf in collection.leaves
+        ]
         # a table of terms, and the addresses in each segment of those that were asked for
         self._found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
 
@@ -95,18 +107,35 @@ class Counter:
             self._found = table, found
         new = [number for number in numbers if number not in found]
         if new:
-            own = self._addresses(table.ids(np.array(new, np.int32)))
+            own = self.addresses_of(table.ids(np.array(new, np.int32)))
             found.update(zip(new, own.T.tolist(), strict=True))
         places = [found[number] for number in numbers]
         return np.array(places, np.int64).reshape(-1, len(self._leaves)).T.copy()
 
-    def _addresses(self, ids: Int32) -> Int64:
+    def addresses_of(self, ids: Int32) -> Int64:
         """int64[S, n] of terms given by their ids in each segment int32[S, n], -1 for none."""
         found = np.empty(ids.shape, np.int64)
         for s, (leaf, dense) in enumerate(zip(self._leaves, self._dense, strict=True)):
             leaf.segment.verify_postings(ids[s][ids[s] >= 0])
             found[s] = dense.addresses(ids[s])
         return found
+
+
+class Counter:
+    """Counts the documents of a collection that match a query. Any number of threads may call it
+    at once.
+
+    bits : of frequent terms, in the order of rows
+    searched_bits : the same in the order of search
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self._leaves = collection.leaves
+        self.bits = TermBits(collection, in_search_order=False)
+        self.searched_bits = self.bits
+        if any(leaf.segment.search_order is not None for leaf in collection.leaves):
+            self.searched_bits = TermBits(collection, in_search_order=True)
+        self._scratch: list[_Scratch] = []
 
     def count_flat(
         self, table: TermTable, queries: Sequence[FlatQuery], passing: Sequence[PassingBits]
@@ -125,7 +154,7 @@ class Counter:
         counts = np.zeros(len(queries), np.int64)
         if not terms:
             return counts
-        ids, dense = table.ids(np.array(terms, np.int32)), self.addresses(table, terms)
+        ids, dense = table.ids(np.array(terms, np.int32)), self.bits.addresses(table, terms)
         starts = np.array([0, len(terms)]) if len(sizes) == 1 else offsets_of(sizes)
         self._count(counts, ids, dense, np.array(roles, np.uint8), starts, max(sizes), passing)
         return counts
@@ -138,7 +167,7 @@ class Counter:
         for row, own in zip(every, ids, strict=True):
             row[: len(own)] = own
         roles = np.full(size, OPTIONAL, np.uint8)
-        dense = self._addresses(every)
+        dense = self.bits.addresses_of(every)
         self._count(counts, every, dense, roles, np.array([0, size]), size, passing)
         return int(counts[0])
 

@@ -23,7 +23,7 @@ from fastseq.kernels.search.phrase_search import write_phrases
 from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.search import TINY, key_capacity
 from fastseq.search.ranking import QueryTerms, QuotientModel
-from fastseq.types import Float32, Float64, Int32, Int64, UInt8, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, UInt8, UInt32, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.index.collection import Collection
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _TASK = 16  # queries that a thread takes at a time
 _MOST_KEYS = 1 << 22  # candidates of the queries of a task together
 _NONE: UInt8 = np.empty(0, np.uint8)
+_NO_ORDER: UInt32 = np.empty(0, np.uint32)
 
 # the terms of a group in each segment: (ids int32[m], factors of their frequencies float64[m])
 Group = Sequence[tuple[Int32, Float64]]
@@ -114,24 +115,24 @@ def _search(
     keys, spare = np.empty((n, capacity), np.uint64), np.empty(capacity, np.uint64)
     found = np.zeros(n, np.int64)
     searched = [
-        scorer.impacts(s, terms) if is_whole else scorer.impacts(s, terms[:0])
+        scorer.searched(s, terms if is_whole else terms[:0])
         for s, (terms, *_) in enumerate(segments)
     ]
     least = np.full(n, TINY, np.float32)  # below the score of every hit
     if is_whole and not len(allowed):
-        for (terms, starts, *_), impacts in zip(segments, searched, strict=True):
+        for (terms, starts, *_), (_, impacts) in zip(segments, searched, strict=True):
             raise_least(least, impacts, terms, starts, weights, k)
     best = np.empty(n, np.uint64)
     keys_of(best, least)
     every = zip(collection.leaves, segments, searched, strict=True)
-    for s, (leaf, (terms, starts, rows, totals, ends), impacts) in enumerate(every):
-        weighting = scorer.weighting(s)
+    for s, (leaf, (terms, starts, rows, totals, ends), (postings, impacts)) in enumerate(every):
+        weighting, order = scorer.weighting(s), leaf.segment.search_order
         assert weighting is not None
         value = model.values(totals).astype(np.float32)
         parts = value / (np.float32(weighting.slope) * value + weighting.factor[rows])
         collect_groups(
             keys, found, best, np.zeros(leaf.segment.windows * WINDOW // 64, np.uint64),
-            leaf.segment.postings, impacts, terms,
+            postings, impacts, _NO_ORDER if order is None else order, terms,
             starts if is_whole else np.zeros(n + 1, np.int64), rows, parts, ends, weights,
             allowed, leaf.first_row, k,
         )  # fmt: skip

@@ -10,7 +10,8 @@ import numpy as np
 
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
-from fastseq.kernels.search.postings import Postings, read_terms
+from fastseq.kernels.search.postings import DIGITS, Postings, read_terms
+from fastseq.kernels.search.reordered import make_reordered, places_of, reorder_impacts
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.search.weights import fill_weights
 from fastseq.search.groups import gathered
@@ -23,7 +24,7 @@ from fastseq.search.ranking import (
     Statistics,
 )
 from fastseq.search.term_table import TermTable
-from fastseq.types import Float32, Float64, Int32, Int64, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, UInt32, offsets_of
 
 _DECODED = 1 << 20  # postings whose frequencies are decoded at a time
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
@@ -39,12 +40,14 @@ class Sources(NamedTuple):
     lists  int64[N, S, LIST_COLUMNS]: of terms in the segments
     rows   int32[n]: the rows of the queries' terms
     kept   the arrays that the table has the addresses of
+    is_reordered  whether segments with an order of search are in that order
     """
 
     table: Int64
     lists: Int64
     rows: Int32
     kept: Any
+    is_reordered: bool = True
 
 
 class ModelScorer:
@@ -54,6 +57,7 @@ class ModelScorer:
         self._collection, self._model = collection, model
         self._lock = threading.Lock()
         self._weightings: dict[int, impact_kernels.Weighting] = {}
+        self._places: dict[int, Int32] = {}  # of the rows of segments with an order
         # a table and the weights of its terms
         self._weights: tuple[TermTable | None, dict[int, float | None]] = None, {}
         self._clear()
@@ -67,10 +71,22 @@ class ModelScorer:
         leaves = self._collection.leaves
         self._filled = 0
         self._impacts = impact_kernels.make_impacts([leaf.segment.postings for leaf in leaves])
-        self._segments = segment_table([
-            (leaf.segment.postings, impacts, leaf.first_row, leaf.segment.documents)
-            for leaf, impacts in zip(leaves, self._impacts, strict=True)
-        ])  # fmt: skip
+        # as they are searched: where a segment has an order, those of the terms with impacts
+        self._postings = [
+            leaf.segment.postings
+            if leaf.segment.search_order is None
+            else make_reordered(leaf.segment.postings, leaf.segment.windows)
+            for leaf in leaves
+        ]
+        self._segments = segment_table(
+            [
+                (postings, impacts, leaf.first_row, leaf.segment.documents)
+                for leaf, postings, impacts in zip(
+                    leaves, self._postings, self._impacts, strict=True
+                )
+            ],
+            [leaf.segment.search_order for leaf in leaves],
+        )
         # terms of the latest table whose impacts are computed, and their lists
         self._table: TermTable | None = None
         self._done = np.zeros(0, bool)
@@ -98,17 +114,18 @@ class ModelScorer:
                 for number, own in enumerate(table.ids(new)):
                     impacts = self._fill(number, own, statistics)
                     if (own >= 0).any():
-                        postings = self._collection.leaves[number].segment.postings
-                        fill_lists(self._lists, number, new, postings, impacts, own)
+                        fill_lists(self._lists, number, new, self._postings[number], impacts, own)
                 self._done[new] = True
                 self._ready.update(new.tolist())
-            return Sources(self._segments, self._lists, terms, self._impacts)
+            kept = self._postings, self._impacts
+            return Sources(self._segments, self._lists, terms, kept)
 
     def sources_of(self, table: TermTable, terms: list[int]) -> Sources:
         """`sources` of a few terms, which costs less where their impacts are computed."""
         with self._lock:
             if self._table is table and self._ready.issuperset(terms):
-                return Sources(self._segments, self._lists, _NO_TERMS, self._impacts)
+                kept = self._postings, self._impacts
+                return Sources(self._segments, self._lists, _NO_TERMS, kept)
         return self.sources(table, np.array(terms, np.int32))
 
     def term_weights(
@@ -137,10 +154,16 @@ class ModelScorer:
         return known
 
     def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts of a segment in which those of its `terms` are computed; of a QuotientModel.
-        Raises FormatError where their postings are damaged."""
+        """Impacts of a segment in which those of its `terms` are computed, of a QuotientModel; in
+        the order in which the segment is searched. Raises FormatError where their postings are
+        damaged."""
+        return self.searched(number, terms)[1]
+
+    def searched(self, number: int, terms: Int32) -> tuple[Postings, impact_kernels.Impacts]:
+        """`impacts`, and the postings of these terms in the same order."""
         with self._lock:
-            return self._fill(number, terms, None)
+            impacts = self._fill(number, terms, None)
+            return self._postings[number], impacts
 
     def list_parts(
         self, number: int, rows: Int32, tfs: Float64, statistics: Statistics
@@ -167,7 +190,27 @@ class ModelScorer:
             segment.verify_postings(new)
             some = None if statistics is None else statistics.take(places)
             self._filled += self._compute(number, impacts, segment.postings, new, some)
+            if segment.search_order is not None:
+                try:
+                    self._reorder(number, impacts, segment.search_order, new)
+                except BaseException:
+                    impacts.best[new] = np.nan  # not computed
+                    raise
         return impacts
+
+    def _reorder(
+        self, number: int, impacts: impact_kernels.Impacts, order: UInt32, terms: Int32
+    ) -> None:
+        """Bring the postings of terms with impacts into the order of search of their segment."""
+        segment = self._collection.leaves[number].segment
+        if number not in self._places:
+            self._places[number] = places_of(order)
+        longest = int(segment.df[terms].max())
+        keys, spare = np.empty((2, longest), np.uint64)
+        reorder_impacts(
+            self._postings[number], impacts, keys, spare, np.empty(DIGITS, np.int64),
+            self._places[number], (segment.documents - 1).bit_length(), segment.postings, terms,
+        )  # fmt: skip
 
     def _compute(
         self, number: int, impacts: impact_kernels.Impacts, postings: Postings, terms: Int32,
@@ -230,7 +273,7 @@ class ModelScorer:
             self._compute(number, impacts, postings, numbers, statistics)
             fill_lists(lists, number, numbers, postings, impacts, numbers)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
-        return Sources(segment_table(kept), lists, numbers[places], kept)
+        return Sources(segment_table(kept), lists, numbers[places], kept, is_reordered=False)
 
     def weighting(self, number: int) -> impact_kernels.Weighting | None:
         """That of a segment; None for a model without."""

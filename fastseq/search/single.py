@@ -143,7 +143,7 @@ class SingleSearch:
             scratch = searcher.take_scratch(k, len(terms))
             kernels.search(
                 rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
-                np.array(terms, np.int32), own, NO_BASE, passing.rows, passing.ranges, k,
+                np.array(terms, np.int32), own, NO_BASE, passing.rows, passing.search_ranges, k,
             )  # fmt: skip
             searcher.give_back(scratch)
             return rows, scores
@@ -162,12 +162,12 @@ class SingleSearch:
         sources = scorer.sources_of(table, terms)
         bits = self._no_bits
         if len(required) > 1:
-            bits = searcher.counter.addresses(table, terms)
+            bits = searcher.counter.searched_bits.addresses(table, terms)
         scratch = searcher.take_scratch(k, len(terms))
         search_required(
             rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
             np.array(terms, np.int32), np.array(values, np.float32), np.array(roles, np.uint8),
-            bits, NO_BASE, passing.rows, passing.ranges, k,
+            bits, NO_BASE, passing.rows, passing.search_ranges, k,
         )  # fmt: skip
         searcher.give_back(scratch)
         return rows, scores

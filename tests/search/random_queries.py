@@ -77,6 +77,7 @@ class RandomIndex:
                delete
     rows       all rows that were ever added, in order
     live       whether each is still there
+    reorder    whether the documents that the index is built of are reordered
     """
 
     analyzer: str
@@ -85,6 +86,7 @@ class RandomIndex:
     changes: list[list[Row] | list[int]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     live: list[bool] = field(default_factory=list)
+    reorder: bool = False
 
     @property
     def ids(self) -> list[int]:
@@ -104,6 +106,7 @@ class RandomIndex:
             index = Index.build(
                 table, path, text_columns=["title", "body"], fields=["title", "body"],
                 analyzer=ANALYZERS[self.analyzer], positions=self.positions, threads=1,
+                reorder=self.reorder,
             )  # fmt: skip
         assert index is not None
         return index
@@ -129,7 +132,7 @@ def random_index(chance: random.Random) -> RandomIndex:
     """One to forty documents of one to four additions, some of them deleted or replaced."""
     some = chance.sample(WORDS, chance.randint(12, len(WORDS)))
     analyzer = chance.choices(list(ANALYZERS), [6, 3, 1])[0]
-    found = RandomIndex(analyzer, chance.random() < 0.9, some)
+    found = RandomIndex(analyzer, chance.random() < 0.9, some, reorder=chance.random() < 0.3)
     weights = [1 / (n + 1) for n in range(len(some))]
 
     def text() -> str | None:
