@@ -208,6 +208,16 @@ class Field:
             raise self.damaged(SEARCH_ORDER, "not each document once")
         return order
 
+    @cached_property
+    def search_places(self) -> Int32 | None:
+        """int32[documents]: the place of each document in `search_order`; None without one."""
+        order = self.search_order
+        if order is None:
+            return None
+        places = np.empty(len(order), np.int32)
+        places[order] = np.arange(len(order), dtype=np.int32)
+        return places
+
     def verify_postings(self, terms: Int32) -> None:
         """Verify the checksums of the postings of some terms, of each once. Raises FormatError
         where one is wrong."""

@@ -13,11 +13,12 @@ from fastseq.kernels.search.counting import count_documents, fill_dense
 from fastseq.kernels.search.phrase_counting import count_phrases
 from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.postings import WINDOW
+from fastseq.kernels.search.reordered import fill_reordered
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, WORDS
 from fastseq.search.filtering import EVERY_ROW, PassingBits
 from fastseq.search.flat import FlatQuery
 from fastseq.search.phrase_batches import PhraseTerms
-from fastseq.types import Int32, Int64, UInt8, UInt16, UInt32, UInt64, offsets_of
+from fastseq.types import Int32, Int64, UInt8, UInt16, UInt64, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
@@ -41,12 +42,12 @@ class DenseTerms:
     """The bits of the documents of frequent terms of a segment, as they are needed. Any number of
     threads may call it at once.
 
-    order : uint32[documents], where bits are those of the rows in this order
+    places : int32[documents], where the bits are in the order of search, the place of each row
     """
 
-    def __init__(self, leaf: Leaf, order: UInt32 | None = None) -> None:
+    def __init__(self, leaf: Leaf, places: Int32 | None = None) -> None:
         segment = leaf.segment
-        self._segment, self._order = segment, order
+        self._segment, self._places = segment, places
         self._lock = threading.Lock()
         self._arrays: list[UInt64] = []  # uint64[windows · WORDS] of each dense term
         # where the bits of each term start, 0 for one without and, last, for term -1; -1 for one
@@ -73,11 +74,10 @@ class DenseTerms:
         if not dense or (len(self._arrays) + 1) * size * 8 > _MOST_DENSE:
             return 0
         bits = np.zeros(size, np.uint64)
-        fill_dense(bits, segment.postings, term)
-        if self._order is not None:
-            raw = bits.view(np.uint8)
-            in_order = np.unpackbits(raw, bitorder="little")[self._order]
-            raw[: -(-len(in_order) // 8)] = np.packbits(in_order, bitorder="little")
+        if self._places is None:
+            fill_dense(bits, segment.postings, term)
+        else:
+            fill_reordered(bits, self._places, segment.postings, term)
         self._arrays.append(bits)
         return int(bits.__array_interface__["data"][0])
 
@@ -92,7 +92,7 @@ class TermBits:
     def __init__(self, collection: Collection, in_search_order: bool) -> None:
         self._leaves = collection.leaves
         self._dense = [
-            DenseTerms(leaf, leaf.segment.search_order if in_search_order else None)
+            DenseTerms(leaf, leaf.segment.search_places if in_search_order else None)
             for leaf in collection.leaves
         ]
         # a table of terms, and the addresses in each segment of those that were asked for

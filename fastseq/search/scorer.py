@@ -11,7 +11,7 @@ import numpy as np
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search.postings import DIGITS, Postings, read_terms
-from fastseq.kernels.search.reordered import make_reordered, places_of, reorder_impacts
+from fastseq.kernels.search.reordered import make_reordered, reorder_impacts
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.search.weights import fill_weights
 from fastseq.search.groups import gathered
@@ -24,7 +24,7 @@ from fastseq.search.ranking import (
     Statistics,
 )
 from fastseq.search.term_table import TermTable
-from fastseq.types import Float32, Float64, Int32, Int64, UInt32, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, offsets_of
 
 _DECODED = 1 << 20  # postings whose frequencies are decoded at a time
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
@@ -57,7 +57,6 @@ class ModelScorer:
         self._collection, self._model = collection, model
         self._lock = threading.Lock()
         self._weightings: dict[int, impact_kernels.Weighting] = {}
-        self._places: dict[int, Int32] = {}  # of the rows of segments with an order
         # a table and the weights of its terms
         self._weights: tuple[TermTable | None, dict[int, float | None]] = None, {}
         self._clear()
@@ -190,26 +189,24 @@ class ModelScorer:
             segment.verify_postings(new)
             some = None if statistics is None else statistics.take(places)
             self._filled += self._compute(number, impacts, segment.postings, new, some)
-            if segment.search_order is not None:
+            if segment.search_places is not None:
                 try:
-                    self._reorder(number, impacts, segment.search_order, new)
+                    self._reorder(number, impacts, segment.search_places, new)
                 except BaseException:
                     impacts.best[new] = np.nan  # not computed
                     raise
         return impacts
 
     def _reorder(
-        self, number: int, impacts: impact_kernels.Impacts, order: UInt32, terms: Int32
+        self, number: int, impacts: impact_kernels.Impacts, places: Int32, terms: Int32
     ) -> None:
         """Bring the postings of terms with impacts into the order of search of their segment."""
         segment = self._collection.leaves[number].segment
-        if number not in self._places:
-            self._places[number] = places_of(order)
         longest = int(segment.df[terms].max())
         keys, spare = np.empty((2, longest), np.uint64)
         reorder_impacts(
             self._postings[number], impacts, keys, spare, np.empty(DIGITS, np.int64),
-            self._places[number], (segment.documents - 1).bit_length(), segment.postings, terms,
+            places, (segment.documents - 1).bit_length(), segment.postings, terms,
         )  # fmt: skip
 
     def _compute(

@@ -13,7 +13,12 @@ from fastseq.index.reordering import search_order
 from fastseq.kernels.search import bisection
 from fastseq.kernels.search.impacts import make_impacts
 from fastseq.kernels.search.postings import DIGITS, WINDOW, Postings
-from fastseq.kernels.search.reordered import NO_RUN, make_reordered, places_of, reorder_impacts
+from fastseq.kernels.search.reordered import (
+    NO_RUN,
+    fill_reordered,
+    make_reordered,
+    reorder_impacts,
+)
 from fastseq.types import offsets_of
 
 Documents = list[set[int]]
@@ -138,8 +143,7 @@ def test_reordered_postings(documents: int) -> None:
     windows = -(-documents // WINDOW)
     found = make_reordered(postings, windows)
     keys, spare = np.empty((2, documents), np.uint64)
-    places = places_of(order)
-    assert order[places].tolist() == list(range(documents))
+    places = np.argsort(order).astype(np.int32)
     chosen = np.array([5, 0, 2, 3, 4], np.int32)  # not 1
     for _ in range(2):  # again, as after an interrupt
         impacts.parts[:] = parts
@@ -165,6 +169,10 @@ def test_reordered_postings(documents: int) -> None:
         assert list(zip(read, impacts.parts[first:last].tolist(), strict=True)) == expected
         for block in range(-(-first // 128), last // 128):
             assert impacts.block[block] == impacts.parts[128 * block : 128 * block + 128].max()
+        bits = np.zeros(windows * WINDOW // 64, np.uint64)
+        fill_reordered(bits, places, postings, term)
+        set_bits = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
+        assert set_bits.tolist() == read
 
 
 def test_logarithms_have_room() -> None:

@@ -22,7 +22,24 @@ from fastseq import (
     SettingsError,
 )
 from fastseq.errors import FastseqWarning
-from fastseq.query import All, Boolean, Filter, Fuzzy, Phrase, Prefix, Term
+from fastseq.query import (
+    All,
+    Boolean,
+    Boost,
+    ConstantScore,
+    Exists,
+    Filter,
+    Fuzzy,
+    Near,
+    Phrase,
+    Prefix,
+    Query,
+    Range,
+    Regex,
+    Synonyms,
+    Term,
+    Wildcard,
+)
 from fastseq.search import searcher as searching
 from fastseq.search.ranking import RankingModel
 from fastseq.store.container import ContainerWriter
@@ -56,27 +73,50 @@ QUERIES: list[Any] = [
     Boolean(must=(Term("w1"), Term("w2"))), Boolean(must=(Term("w0"),), should=(Term("w5"),)),
     Boolean(must=(Term("w3"), Term("w6"), Term("w1")), must_not=(Term("w2"),)),
     Boolean(should=(Term("w4"), Term("w1")), must_not=(Term("w0"),)),
-    Phrase("w1 w2"), Phrase("w1 w1", slop=2), Prefix("w1"), Fuzzy("w11"), All(), Filter("n < 99"),
-    " ".join(f"w{n}" for n in range(61)),
+    Boolean(should=(Term("w1"), Term("w2"), Term("w9")), minimum_should_match=2),
+    Boolean(must=(Term("w8"),), filter=(Filter("lang = 'l2'"), Prefix("w2"))),
+    Phrase("w1 w2"), Phrase("w1 w1", slop=2), Phrase("w40 w1", field="text"),
+    Near(("w3", "w1"), 2), Near(("w1", "w0"), 1, in_order=True), Synonyms(("w5", "w1 w2", "w30")),
+    Prefix("w1"), Prefix("w6"), Prefix("w2", field="text"), Wildcard("w*1"), Regex("w[3-5].?"),
+    Fuzzy("w11"), Fuzzy("w60", 1, 1), Range("text", "w3", "w31"), Range("n", 5, 70, False),
+    Exists("lang"), Term("l3", field="lang"), Boost(Term("w7"), 2.5), ConstantScore(Term("w9")),
+    All(), Filter("n < 99"), " ".join(f"w{n}" for n in range(61)),
+]  # fmt: skip
+
+
+FILTERS = [
+    None, "n >= 30000 and lang = 'l3'", "n between 1990 and 2010", "n >= 69990", "n < 0",
+    "lang != 'l1'",
 ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """Paths of indexes, plain and reordered: of one segment; of several with deletions, of which
-    only the first one is reordered."""
+    only the first, or the second one is reordered."""
     folder, table = tmp_path_factory.mktemp("reordered"), table_of(DOCUMENTS)
-    found: dict[str, list[Path]] = {"one": [], "several": []}
+    found: dict[str, list[Path]] = {"one": [], "several": [], "second": []}
     for reorder in (False, True):
-        Index.build(table, folder / f"one-{reorder}", analyzer=SPACE, reorder=reorder)
+        settings: dict[str, Any] = {"text_columns": ["text"], "fields": ["text"], "analyzer": SPACE}
+        Index.build(table, folder / f"one-{reorder}", **settings, reorder=reorder)
         found["one"].append(folder / f"one-{reorder}")
         path = folder / f"several-{reorder}"
-        Index.build(table[:68_000], path, analyzer=SPACE, reorder=reorder)
+        Index.build(table[:68_000], path, **settings, reorder=reorder)
         index = Index.open(path)
         index.add(table[68_000:69_900])
         index.add(table[69_900:])
         index.delete([f"d{n}" for n in range(0, DOCUMENTS, 5)])
         found["several"].append(path)
+        path = folder / f"second-{reorder}"
+        Index.build(table[:2000], path, **settings)
+        index = Index.open(path)
+        index.delete([f"d{n}" for n in range(0, 2000, 3)])
+        index.add(table[2000:69_500])
+        if reorder:
+            random_queries.reorder_last(index)
+        index.delete(where="n >= 40000 and n < 43000")
+        index.add(table[69_500:])
+        found["second"].append(path)
     return found
 
 
@@ -93,23 +133,38 @@ def same(plain: Any, reordered: Any) -> None:
 def test_only_some_segments_are_reordered(pairs: dict[str, list[Path]]) -> None:
     assert [orders_of(path) for path in pairs["one"]] == [[False], [True]]
     assert [orders_of(path) for path in pairs["several"]] == [[False] * 3, [True, False, False]]
+    assert [orders_of(path) for path in pairs["second"]] == [[False] * 3, [False, True, False]]
     order = Index.open(pairs["one"][1])._collection.leaves[0].segment.search_order
     assert order is not None
     assert order.tolist() != sorted(order.tolist())
 
 
 @pytest.mark.parametrize("model", MODELS, ids=repr)
-@pytest.mark.parametrize("name", ["one", "several"])
+@pytest.mark.parametrize("name", ["one", "several", "second"])
 def test_hits_are_the_same(pairs: dict[str, list[Path]], name: str, model: RankingModel) -> None:
+    """In batches and one by one, which have kernels of their own."""
     plain, reordered = (Index.open(path) for path in pairs[name])
     for k in (1, 10, 300):
-        for filter in (None, "n >= 30000 and lang = 'l3'"):
+        for filter in FILTERS:
             both = [index.search(QUERIES, k, model, filter=filter) for index in (plain, reordered)]
             same(*both)
-        for query in QUERIES[:8]:
-            if isinstance(query, str):
-                same(plain.search(query, k, model), reordered.search(query, k, model))
-    assert plain.count(QUERIES) == reordered.count(QUERIES)
+    for query, filter, operator in itertools.product(QUERIES, FILTERS[:2], ("or", "and")):
+        settings: Any = {"filter": filter, "operator": operator}
+        same(*(index.search(query, 10, model, **settings) for index in (plain, reordered)))
+
+
+@pytest.mark.parametrize("name", ["one", "several", "second"])
+def test_counts_are_the_same(pairs: dict[str, list[Path]], name: str) -> None:
+    """After a search too, whose bits of frequent terms are in another order."""
+    plain, reordered = (Index.open(path) for path in pairs[name])
+    for _ in range(2):
+        for filter in FILTERS:
+            for operator in ("or", "and"):
+                settings: Any = {"filter": filter, "operator": operator}
+                counts = plain.count(QUERIES, **settings)
+                assert counts == reordered.count(QUERIES, **settings)
+                assert counts == [reordered.count(query, **settings) for query in QUERIES]
+        same(*(index.search(QUERIES, 10, operator="and") for index in (plain, reordered)))
 
 
 def test_more_hits_than_documents(pairs: dict[str, list[Path]]) -> None:
@@ -118,18 +173,38 @@ def test_more_hits_than_documents(pairs: dict[str, list[Path]]) -> None:
     same(plain.search(some, DOCUMENTS + 9), reordered.search(some, DOCUMENTS + 9))
 
 
-def test_what_is_shown_is_the_same(pairs: dict[str, list[Path]]) -> None:
-    plain, reordered = (Index.open(path) for path in pairs["several"])
-    both = [
-        index.search("w3 w5", 20, facets="lang", sort=None, offset=3)
-        for index in (plain, reordered)
-    ]
-    same(*both)
-    assert both[0].ids == both[1].ids
-    assert repr(both[0].facets) == repr(both[1].facets)
-    row = both[0][0][0]
-    assert row == both[1][0][0]
-    assert str(plain.explain("w3 w5", row["id"])) == str(reordered.explain("w3 w5", row["id"]))
+@pytest.mark.parametrize("name", ["one", "several", "second"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"offset": 3}, {"sort": "lang, n:desc"}, {"group": "lang"}, {"filter": "n > 40000"},
+        {"group": "lang", "sort": "n"}, {"fields": {"text": 2.0}}, {"syntax": "query"},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_shown_is_the_same(
+    pairs: dict[str, list[Path]], name: str, settings: dict[str, Any]
+) -> None:
+    indexes = [Index.open(path) for path in pairs[name]]
+    for query in ("w3 w5", "w1", "w30 w31 w32 w2"):
+        both = [index.search(query, 20, facets="lang", **settings) for index in indexes]
+        same(*both)
+        assert both[0].ids == both[1].ids
+        assert repr(both[0].facets) == repr(both[1].facets)
+        assert both[0][0] == both[1][0]
+        if "offset" in settings or "group" in settings:
+            continue
+        same(*(
+            index.search(query, 20, after=hits.cursor(), **settings)
+            for index, hits in zip(indexes, both, strict=True)
+        ))  # fmt: skip
+
+
+def test_explanations_are_the_same(pairs: dict[str, list[Path]]) -> None:
+    plain, reordered = (Index.open(path) for path in pairs["second"])
+    for query in ("w3 w5", Phrase("w1 w2"), Prefix("w6")):
+        for id in plain.search(query, 4).ids[0]:
+            assert str(plain.explain(query, id)) == str(reordered.explain(query, id))
 
 
 def test_threads_and_cleared_caches(
@@ -166,17 +241,22 @@ def test_interrupted_reordering(
 
 def test_random_queries(tmp_path: Path) -> None:
     """Queries of every type on small random indexes with fields, deletions and several segments."""
-    for seed in range(12):
-        made = random_queries.random_index(random.Random(seed))
+    for seed in range(6):
+        chance = random.Random(seed)
+        made = random_queries.random_index(chance)
         indexes = []
         for reorder in (False, True):
-            made.reorder = reorder
+            made.reorder = [reorder and chance.random() < 0.7 for _ in range(4)]
             indexes.append(made.build(tmp_path / f"{seed}-{reorder}"))
-        texts = made.vocabulary
-        asked = [*texts, *map(" ".join, zip(texts, texts[1:], texts[2:], strict=False))]
+        draw, texts = random_queries.RandomQueries(chance, made), made.vocabulary
+        asked: list[str | Query] = [random_queries.value_of(draw.query()) for _ in range(40)]
+        asked += [*texts, *map(" ".join, zip(texts, texts[1:], texts[2:], strict=False))]
         asked += [Boolean(must=(Term(a), Term(b))) for a, b in itertools.pairwise(texts)]
         for k in (1, 3, 50):
             same(*(index.search(asked, k) for index in indexes))
+        assert indexes[0].count(asked) == indexes[1].count(asked)
+        for query in asked:
+            same(*(index.search(query, 5) for index in indexes))
 
 
 def test_order_is_kept_by_merging(tmp_path: Path) -> None:

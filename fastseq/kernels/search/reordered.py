@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.core.arrays import Int32, UInt32
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.topk import bits_float, float_bits, sort_descending
 from fastseq.kernels.search.impacts import fill_blocks
@@ -36,11 +35,26 @@ def make_reordered(postings: Postings, windows: int) -> Postings:
     )  # fmt: skip
 
 
-def places_of(order: UInt32) -> Int32:
-    """int32[documents]: the place of each row in an order of them."""
-    places = np.empty(len(order), np.int32)
-    places[order] = np.arange(len(order), dtype=np.int32)
-    return places
+@jit
+def fill_reordered(dense, places, postings, term):
+    """The bits of the documents of a term by their places in the order of search.
+
+    dense     uint64[windows · WINDOW / 64]  zeroed
+    places    int32[documents]  of each row
+    postings  in the order of rows
+    """
+    documents = np.uint64(len(places))
+    at = np.uint64(postings.term_posting[np.uint64(term)])
+    last_run = postings.term_run[np.uint64(term) + np.uint64(1)]
+    for run in range(postings.term_run[np.uint64(term)], last_run):
+        base = np.uint64(postings.run_window[np.uint64(run)]) << np.uint64(WINDOW_BITS)
+        stop = at + np.uint64(postings.run_count[np.uint64(run)]) + np.uint64(1)
+        for j in range(at, stop):
+            row = base + np.uint64(postings.docs[j])
+            if row < documents:
+                place = np.uint64(places[row])
+                dense[place >> np.uint64(6)] |= np.uint64(1) << (place & np.uint64(63))
+        at = stop
 
 
 @inline
