@@ -128,7 +128,7 @@ class Index:
             the weights of a repeated one are added. The index is searched by the dot product
             (`Dot`). The column is stored only where `store` names it
         reorder : search documents in an order in which similar ones are close, which is faster;
-            results, ids and row numbers are the same. Takes memory of about 6 bytes for each
+            results, ids and row numbers are the same. Takes memory of up to 6 bytes for each
             posting, whatever `memory` is, and 4 bytes of disk for each document. Documents that are
             added later are searched in their own order, until they are merged with these
 
