@@ -122,9 +122,12 @@ def _of_index(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         yield "segments", _number(len(segments))
         if deleted := sum(segment["deleted"] for segment in segments):
             yield "deleted documents", _number(deleted)
+        if reordered := sum(segment.get("reordered", False) for segment in segments):
+            yield "reordered segments", _number(reordered)
     for segment in segments[:_SEGMENTS] if len(segments) > 1 else ():
         deleted = f" ({segment['deleted']:,} deleted)" if segment["deleted"] else ""
-        yield segment["name"], _plural(segment["documents"], "document") + deleted
+        order = ", reordered" if segment.get("reordered") else ""
+        yield segment["name"], _plural(segment["documents"], "document") + deleted + order
     if others := segments[_SEGMENTS:]:
         documents = sum(segment["documents"] for segment in others)
         yield f"{len(others):,} more", _plural(documents, "document")

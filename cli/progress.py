@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from fastseq.training.loop import TrainingProgress
 
 Report = Callable[[str, int, "int | None"], None]
-_UNITS = {"merge": "postings", "search": "queries"}  # of a stage; of the others rows
+# of a stage; of the others rows
+_UNITS = {"merge": "postings", "search": "queries", "reorder": "documents"}
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from fastseq.errors import DataError, RowError, SettingsError, located
 from fastseq.index import KIND, format_version
 from fastseq.index import segment as layout
 from fastseq.index.impacts import QUERIES, ImpactsBuilder
+from fastseq.index.reordering import write_search_order
 from fastseq.index.segment_writer import (
     segment_name,
     statistics_of,
@@ -81,7 +82,7 @@ def build(
     corpus: Any, path: str | Path, *, id_column: str | None, text_columns: str | list[str] | None,
     store: str | list[str] | None, analyzer: Analyzer | None, memory: str | int,
     threads: int | None, overwrite: bool, progress: Progress | None, positions: bool = True,
-    fields: str | list[str] | None = None, impacts: str | None = None,
+    fields: str | list[str] | None = None, impacts: str | None = None, reorder: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
@@ -130,7 +131,7 @@ def build(
     if impacts is not None:
         settings["impacts"] = {"column": impacts, "weights": documents.weights}
     report = function("progress", progress) or (lambda stage, done, total: None)
-    overwrite = flag("overwrite", overwrite)
+    overwrite, reorder = flag("overwrite", overwrite), flag("reorder", reorder)
     check_folder(path, corpus)
     with FolderWriter(path, KIND, format_version(settings), overwrite) as writer:
         container = writer.container(segment_name(writer, 0))
@@ -138,6 +139,10 @@ def build(
             documents, analyzer, stored_positions, writer, container, budget, threads, report
         )
         entry = builder.run()
+        if reorder:
+            with writing(container.path):
+                write_search_order(container, threads, partial(report, "reorder"))
+            entry["reordered"] = True
         report("commit", entry["documents"], entry["documents"])
         writer.close(container)
         writer.commit(settings, statistics_of(writer.number, [entry]))

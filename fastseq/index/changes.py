@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,7 +24,7 @@ from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of
 from fastseq.index.words import StoredWords
-from fastseq.settings import function, real, thread_count
+from fastseq.settings import flag, function, real, thread_count
 from fastseq.store.additions import Addition, Buffer, Documents, refuse_repeated_ids
 from fastseq.store.arrays import number_array
 from fastseq.store.documents import schema_text
@@ -199,14 +200,21 @@ class IndexWriter:
                     meets &= part.leaf.live != 0
                 self.summary["deleted"] += self._remove_rows(number, np.flatnonzero(meets))
 
-    def compact(self) -> None:
-        """Merge all segments into one, without the deleted documents."""
+    def compact(self, reorder: bool = False) -> None:
+        """Merge all segments into one, without the deleted documents.
+
+        reorder : search the documents in an order in which similar ones are close
+            (index/reordering.py), as where a segment that is merged has one
+        """
+        reorder = flag("reorder", reorder)
         self._require_open()
         self._flush()
         self._drop_empty()
         parts = self._parts
         if len(parts) > 1 or any(p.leaf.live is not None or self._is_old(p) for p in parts):
-            self._merge(0, len(parts))
+            self._merge(0, len(parts), reorder)
+        elif reorder and parts and parts[0].leaf.segment.search_order is None:
+            self._merge(0, 1, reorder)
 
     # ---- segments
 
@@ -365,18 +373,20 @@ class IndexWriter:
         """Whether a segment is one of format 1, which is not in a container."""
         return not part.entry
 
-    def _merge(self, first: int, last: int) -> None:
+    def _merge(self, first: int, last: int, reorder: bool = False) -> None:
         name = segment_name(self._writer, self._new)
         self._new += 1
         container = self._writer.container(name)
         parts = self._parts[first:last]
         if any(map(self._is_old, parts)):
             self._refuse_damage()
+        reorder = reorder or any(part.leaf.segment.search_order is not None for part in parts)
         try:
             entry = merge(
                 [part.leaf for part in parts], container, self._collection.id_column, self._schema,
                 StoredWords(self._collection), self._budget // 3, self._threads,
                 lambda done, total: self._report("merge", done, total),
+                partial(self._report, "reorder") if reorder else None,
             )  # fmt: skip
             self._writer.close(container)
         except BaseException:

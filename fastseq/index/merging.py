@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from fastseq.index import segment as layout
 from fastseq.index.collection import Leaf
+from fastseq.index.reordering import write_search_order
 from fastseq.index.segment_writer import (
     chunk_edges,
     write_groups,
@@ -81,6 +82,7 @@ def due(documents: Sequence[int], deleted: Sequence[int]) -> tuple[int, int] | N
 def merge(
     leaves: Sequence[Leaf], container: ContainerWriter, id_column: str | None, schema: Any,
     stored_words: StoredWords, memory: int, threads: int, done: Callable[[int, int], None],
+    reordered: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Merge adjacent segments into a container; returns its entry in the manifest.
 
@@ -91,6 +93,8 @@ def merge(
     stored_words : counts the words of deleted documents
     memory : bytes for postings in progress
     done : called with the number of postings merged so far, and of all
+    reordered : where the documents are to be searched in another order (index/reordering.py);
+        called with the number of documents in their place, and of all
 
     Raises FormatError where a segment is damaged, FastseqError where the system refuses.
     """
@@ -106,10 +110,13 @@ def merge(
                 leaves, rows, container, name, stored_words, memory, pool, threads,
                 (lambda done, total: None) if name else done,
             )  # fmt: skip
+        if reordered is not None:
+            write_search_order(container, threads, reordered)
     entry = found.pop("")
     documents = sum(leaf.documents for leaf in leaves)
     place = {"name": container.path.name, "documents": documents, "deleted": 0}
-    return {**place, **entry, **({"fields": found} if found else {})}
+    order = {} if reordered is None else {"reordered": True}
+    return {**place, **entry, **({"fields": found} if found else {}), **order}
 
 
 def _merge_field(

@@ -34,6 +34,8 @@ An index of format 3 is one container for each segment (store/container.py), wit
     id_hashes         uint32[N]  the upper halves of the hashes of the ids, ascending; where the
                                  index has an id column
     id_rows           uint32[N]  the document of each
+    search_order      uint32[N]  the documents in the order in which they are searched, where that
+                                 is not their own (index/reordering.py)
 
 A field, a text column with an inverted index of its own, has the arrays from posting_docs to
 word_counts again, with names that begin with its own name and a slash.
@@ -111,6 +113,7 @@ GROUP_ROWS = "group_rows"
 GROUP_BYTES = "group_bytes"
 ID_HASHES = "id_hashes"
 ID_ROWS = "id_rows"
+SEARCH_ORDER = "search_order"
 PARQUET = "documents.parquet"  # of format 1
 
 _DOCS = POSTING_ARRAYS["docs"][0]
@@ -189,6 +192,31 @@ class Field:
     def windows(self) -> int:
         """The number of windows of 65,536 documents."""
         return (self.documents + WINDOW - 1) >> WINDOW_BITS
+
+    @cached_property
+    def search_order(self) -> UInt32 | None:
+        """uint32[documents]: the documents in the order in which they are searched; None where that
+        is their own. Raises FormatError for a damaged one."""
+        name = self._prefix + SEARCH_ORDER
+        if isinstance(self._source, Folder) or name not in self._source:
+            return None
+        order = self._array(name, np.uint32)
+        seen = np.zeros(self.documents, bool)
+        if len(order) == self.documents and int(order.max()) < self.documents:
+            seen[order] = True
+        if not seen.all():
+            raise self.damaged(SEARCH_ORDER, "not each document once")
+        return order
+
+    @cached_property
+    def search_places(self) -> Int32 | None:
+        """int32[documents]: the place of each document in `search_order`; None without one."""
+        order = self.search_order
+        if order is None:
+            return None
+        places = np.empty(len(order), np.int32)
+        places[order] = np.arange(len(order), dtype=np.int32)
+        return places
 
     def verify_postings(self, terms: Int32) -> None:
         """Verify the checksums of the postings of some terms, of each once. Raises FormatError

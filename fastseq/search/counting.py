@@ -30,6 +30,7 @@ _DENSE = 128
 _MOST_DENSE = 64 << 20  # bytes of bits and places of a segment
 _MOST_SHORT = 64 << 20  # bytes of short positions of a segment
 _CACHED_SCRATCH = 16
+_NO_PLACES: Int32 = np.empty(0, np.int32)
 _MOST_WORDS = 64  # of a phrase whose scratch memory is kept
 
 
@@ -51,12 +52,14 @@ class _PhraseScratch(NamedTuple):
 
 class DenseTerms:
     """The bits and places of the documents of frequent terms of a segment (kernels/search/dense.py)
-    and their short positions, each as they are needed. Any number of threads may call it at
-    once."""
+    and their short positions, each as they are needed. Any number of threads may call it at once.
 
-    def __init__(self, leaf: Leaf) -> None:
+    places : int32[documents], where the bits are in the order of search, the place of each row
+    """
+
+    def __init__(self, leaf: Leaf, places: Int32 | None) -> None:
         segment = leaf.segment
-        self._segment = segment
+        self._segment, self._places = segment, _NO_PLACES if places is None else places
         self._lock = threading.Lock()
         self._arrays: list[UInt64] = []  # uint64[dense_words] of each dense term
         # where the bits of each term start, 0 for one without and, last, for term -1; -1 for one
@@ -99,7 +102,7 @@ class DenseTerms:
             return 0
         bits = np.zeros(size, np.uint64)
         address = int(bits.__array_interface__["data"][0])
-        fill_dense(address, segment.windows, segment.postings, term)
+        fill_dense(address, segment.windows, self._places, segment.postings, term)
         self._arrays.append(bits)
         return address
 
@@ -116,19 +119,23 @@ class DenseTerms:
         return int(short.__array_interface__["data"][0])
 
 
-class Counter:
-    """Counts the documents of a collection that match a query. Any number of threads may call it
-    at once."""
+class TermBits:
+    """The bits of the documents of frequent terms of a collection. Any number of threads may call
+    it at once.
 
-    def __init__(self, collection: Collection) -> None:
+    in_search_order : where a segment has an order of search, whether its bits are in that order
+    """
+
+    def __init__(self, collection: Collection, in_search_order: bool) -> None:
         self._leaves = collection.leaves
-        self._dense = [DenseTerms(leaf) for leaf in collection.leaves]
-        self._scratch: list[_Scratch] = []
+        self._dense = [
+            DenseTerms(leaf, leaf.segment.search_places if in_search_order else None)
+            for leaf in collection.leaves
+        ]
         # a table of terms, and the addresses in each segment of those that were asked for
         self._found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
         # the same of the bits and then those of the short positions
         self._phrase_found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
-        self._phrase_scratch: list[_PhraseScratch] = []
 
     def addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
         """int64[S, n]: where the bits of terms of a table start in memory in each segment, as
@@ -139,7 +146,7 @@ class Counter:
             self._found = table, found
         new = [number for number in numbers if number not in found]
         if new:
-            own = self._addresses(table.ids(np.array(new, np.int32)))
+            own = self.addresses_of(table.ids(np.array(new, np.int32)))
             found.update(zip(new, own.T.tolist(), strict=True))
         places = [found[number] for number in numbers]
         by_segment = np.array([*zip(*places, strict=True)], np.int64)
@@ -156,21 +163,39 @@ class Counter:
         if new:
             ids = table.ids(np.array(new, np.int32))
             own = np.empty((len(ids), 2, len(new)), np.int64)
-            own[:, 0] = self._addresses(ids)
+            own[:, 0] = self.addresses_of(ids)
             for s, (leaf, dense) in enumerate(zip(self._leaves, self._dense, strict=True)):
                 leaf.segment.verify_positions(np.unique(ids[s][ids[s] >= 0]))
                 own[s, 1] = dense.short_addresses(ids[s])
             found.update(zip(new, own.reshape(-1, len(new)).T.tolist(), strict=True))
-        places = np.array([found[number] for number in numbers], np.int64)
-        return places.T.reshape(len(self._leaves), 2, -1).copy()
+        places = np.array([*zip(*(found[number] for number in numbers), strict=True)], np.int64)
+        return places.reshape(len(self._leaves), 2, len(numbers))
 
-    def _addresses(self, ids: Int32) -> Int64:
+    def addresses_of(self, ids: Int32) -> Int64:
         """int64[S, n] of terms given by their ids in each segment int32[S, n], -1 for none."""
         found = np.empty(ids.shape, np.int64)
         for s, (leaf, dense) in enumerate(zip(self._leaves, self._dense, strict=True)):
             leaf.segment.verify_postings(ids[s][ids[s] >= 0])
             found[s] = dense.addresses(ids[s])
         return found
+
+
+class Counter:
+    """Counts the documents of a collection that match a query. Any number of threads may call it
+    at once.
+
+    bits : of frequent terms, in the order of rows
+    searched_bits : the same in the order of search
+    """
+
+    def __init__(self, collection: Collection) -> None:
+        self._leaves = collection.leaves
+        self.bits = TermBits(collection, in_search_order=False)
+        self.searched_bits = self.bits
+        if any(leaf.segment.search_order is not None for leaf in collection.leaves):
+            self.searched_bits = TermBits(collection, in_search_order=True)
+        self._scratch: list[_Scratch] = []
+        self._phrase_scratch: list[_PhraseScratch] = []
 
     def count_flat(
         self, table: TermTable, queries: Sequence[FlatQuery], passing: Sequence[PassingBits]
@@ -189,7 +214,7 @@ class Counter:
         counts = np.zeros(len(queries), np.int64)
         if not terms:
             return counts
-        ids, dense = table.ids(np.array(terms, np.int32)), self.addresses(table, terms)
+        ids, dense = table.ids(np.array(terms, np.int32)), self.bits.addresses(table, terms)
         starts = np.array([0, len(terms)]) if len(sizes) == 1 else offsets_of(sizes)
         self._count(counts, ids, dense, np.array(roles, np.uint8), starts, max(sizes), passing)
         return counts
@@ -202,7 +227,7 @@ class Counter:
         for row, own in zip(every, ids, strict=True):
             row[: len(own)] = own
         roles = np.full(size, OPTIONAL, np.uint8)
-        dense = self._addresses(every)
+        dense = self.bits.addresses_of(every)
         self._count(counts, every, dense, roles, np.array([0, size]), size, passing)
         return int(counts[0])
 
@@ -244,7 +269,7 @@ class Counter:
             scratch = _make_phrase_scratch(_MOST_WORDS)
         if longest > _MOST_WORDS:
             scratch = _make_phrase_scratch(longest)
-        dense = self.phrase_addresses(table, numbers)
+        dense = self.bits.phrase_addresses(table, numbers)
         ids = table.ids(np.array(numbers, np.int32))
         for leaf, own, places in zip(self._leaves, ids, dense, strict=True):
             segment = leaf.segment

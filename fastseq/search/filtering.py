@@ -64,12 +64,25 @@ class Passing:
     def ranges(self) -> Int32:
         """int32[W, 2]: the first and the last document that passes of each window of the segments,
         one after the other; (0, -1) where none does. int32[0, 2] where all rows pass."""
+        return self._ranges(in_search_order=False)
+
+    @cached_property
+    def search_ranges(self) -> Int32:
+        """`ranges` where segments with an order of search are in that order."""
+        if all(leaf.segment.search_order is None for leaf in self._collection.leaves):
+            return self.ranges
+        return self._ranges(in_search_order=True)
+
+    def _ranges(self, in_search_order: bool) -> Int32:
         found: list[tuple[int, int]] = []
         if len(self.rows):
             for leaf in self._collection.leaves:
-                end = leaf.first_row + leaf.segment.documents
-                for start in range(leaf.first_row, end, WINDOW):
-                    own = self.rows[start : min(start + WINDOW, end)].view(np.bool_)
+                documents, order = leaf.segment.documents, leaf.segment.search_order
+                rows = self.rows[leaf.first_row : leaf.first_row + documents].view(np.bool_)
+                if in_search_order and order is not None:
+                    rows = rows[order]
+                for start in range(0, documents, WINDOW):
+                    own = rows[start : start + WINDOW]
                     first = int(own.argmax())  # stops at the first one
                     found.append(
                         (first, len(own) - 1 - int(own[::-1].argmax())) if own[first] else (0, -1)

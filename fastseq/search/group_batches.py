@@ -26,7 +26,7 @@ from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.search import key_capacity
 from fastseq.search.ranking import ADDITIVE, BM25, QueryTerms, QuotientModel
 from fastseq.search.scorer import ModelScorer
-from fastseq.types import Float32, Float64, Int32, Int64, UInt8, UInt64, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, UInt8, UInt32, UInt64, offsets_of
 
 _TASK = 16  # queries that a thread takes at a time
 _MOST_KEYS = 1 << 22  # candidates of the queries of a task together
@@ -34,6 +34,7 @@ _CACHED_SCRATCH = 16
 _MOST_KEPT = 1 << 21  # postings of the groups that memory is kept for: 24 MB
 _EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 _NO_TERMS: Int32 = np.empty(0, np.int32)
+_NO_ORDER: UInt32 = np.empty(0, np.uint32)
 
 # the terms of a group in each segment: (ids int32[m], factors of their frequencies float64[m], None
 # where all are 1)
@@ -109,13 +110,13 @@ class GroupSearch:
             else:
                 terms, starts = np.concatenate(ids), offsets_of([len(own) for own in ids])
             if is_whole:
-                impacts = scorer.impacts(s, terms)
-                size = raise_least(least, leaf.segment.postings, impacts, terms, starts, k)
+                searched = scorer.searched(s, terms)
+                size = raise_least(least, *searched, terms, starts, k)
             else:
                 leaf.segment.verify_postings(terms)
-                impacts = scorer.impacts(s, _NO_TERMS)
+                searched = scorer.searched(s, _NO_TERMS)
                 size = leaf.segment.df[terms].sum()
-            lists.append((terms, starts, impacts))
+            lists.append((terms, starts, searched))
             sizes.append(int(size))
         if len(allowed):
             least[:] = 0  # a filter may leave out the best documents of a term
@@ -160,9 +161,11 @@ class GroupSearch:
         begin_groups(best, refused, weights, base, least, overflow)
         scratch = self._take_scratch(0, 0)
         every = zip(collection.leaves, lists, several, strict=True)
-        for leaf, (terms, starts, impacts), (rows, parts, ends) in every:
+        for leaf, (terms, starts, searched), (rows, parts, ends) in every:
+            order = leaf.segment.search_order
             collect_groups(
-                keys, counts, best, scratch.several, leaf.segment.postings, impacts, terms,
+                keys, counts, best, scratch.several, *searched,
+                _NO_ORDER if order is None else order, terms,
                 starts if is_whole else np.zeros(n + 1, np.int64), rows, parts, ends, weights,
                 allowed, leaf.first_row, k,
             )  # fmt: skip

@@ -64,7 +64,7 @@ def find_phrases(
     """(rows, scores, the numbers of phrases that must be evaluated clause by clause, since they
     occur MOST_TF times in a document) of phrases. All segments must have positions.
 
-    addresses  of the terms of a table (Counter.phrase_addresses)
+    addresses  of the terms of a table (TermBits.phrase_addresses)
     """
     n, depth = len(phrases), min(k, collection.documents)
     rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
@@ -83,7 +83,7 @@ def find_phrases(
     )  # fmt: skip
     values = model.values(np.arange(MOST_TF, dtype=np.float64)).astype(np.float32)
     ids, dense = table.ids(numbers), addresses(table, numbers.tolist())
-    impacts = scorer.sources(table, numbers).kept
+    parts = scorer.row_parts(table, numbers.tolist())
     segments: list[tuple[Any, ...]] = []
     for number, (leaf, own) in enumerate(zip(collection.leaves, ids, strict=True)):
         leaf.segment.verify_positions(np.unique(own[own >= 0]))
@@ -92,7 +92,7 @@ def find_phrases(
         live = _NONE if leaf.live is None else leaf.live
         positions = leaf.segment.unverified_positions
         assert positions is not None
-        own_parts = impacts[number].parts, impacts[number].block
+        own_parts = parts[number]
         segments.append((leaf, own, dense[number], positions, own_parts, weighting, live))
     overflow = np.zeros(n, np.uint8)
     longest, capacity = max(sizes), key_capacity(depth)

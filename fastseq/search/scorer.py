@@ -12,7 +12,8 @@ import numpy as np
 from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search.group_search import MOST_SUM
-from fastseq.kernels.search.postings import Postings, read_terms
+from fastseq.kernels.search.postings import DIGITS, Postings, read_terms
+from fastseq.kernels.search.reordered import make_reordered, reorder_impacts
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.search.weights import fill_weights
 from fastseq.search.groups import gathered
@@ -32,6 +33,7 @@ _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 
 NO_BASE: Float32 = np.zeros(1, np.float32)
 _NO_TERMS: Int32 = np.empty(0, np.int32)
+_NO_PARTS: Float32 = np.empty(0, np.float32)
 
 
 class Sources(NamedTuple):
@@ -41,12 +43,14 @@ class Sources(NamedTuple):
     lists  int64[N, S, LIST_COLUMNS]: of terms in the segments
     rows   int32[n]: the rows of the queries' terms
     kept   the arrays that the table has the addresses of
+    is_reordered  whether segments with an order of search are in that order
     """
 
     table: Int64
     lists: Int64
     rows: Int32
     kept: Any
+    is_reordered: bool = True
 
 
 class ModelScorer:
@@ -70,10 +74,22 @@ class ModelScorer:
         leaves = self._collection.leaves
         self._filled = 0
         self._impacts = impact_kernels.make_impacts([leaf.segment.postings for leaf in leaves])
-        self._segments = segment_table([
-            (leaf.segment.postings, impacts, leaf.first_row, leaf.segment.documents)
-            for leaf, impacts in zip(leaves, self._impacts, strict=True)
-        ])  # fmt: skip
+        # as they are searched: where a segment has an order, those of the terms with impacts
+        self._postings = [
+            leaf.segment.postings
+            if leaf.segment.search_order is None
+            else make_reordered(leaf.segment.postings, leaf.segment.windows)
+            for leaf in leaves
+        ]
+        self._segments = segment_table(
+            [
+                (postings, impacts, leaf.first_row, leaf.segment.documents)
+                for leaf, postings, impacts in zip(
+                    leaves, self._postings, self._impacts, strict=True
+                )
+            ],
+            [leaf.segment.search_order for leaf in leaves],
+        )
         # terms of the latest table whose impacts are computed, and their lists
         self._table: TermTable | None = None
         self._done = np.zeros(0, bool)
@@ -101,17 +117,18 @@ class ModelScorer:
                 for number, own in enumerate(table.ids(new)):
                     impacts = self._fill(number, own, statistics)
                     if (own >= 0).any():
-                        postings = self._collection.leaves[number].segment.postings
-                        fill_lists(self._lists, number, new, postings, impacts, own)
+                        fill_lists(self._lists, number, new, self._postings[number], impacts, own)
                 self._done[new] = True
                 self._ready.update(new.tolist())
-            return Sources(self._segments, self._lists, terms, self._impacts)
+            kept = self._postings, self._impacts
+            return Sources(self._segments, self._lists, terms, kept)
 
     def sources_of(self, table: TermTable, terms: list[int]) -> Sources:
         """`sources` of a few terms, which costs less where their impacts are computed."""
         with self._lock:
             if self._table is table and self._ready.issuperset(terms):
-                return Sources(self._segments, self._lists, _NO_TERMS, self._impacts)
+                kept = self._postings, self._impacts
+                return Sources(self._segments, self._lists, _NO_TERMS, kept)
         return self.sources(table, np.array(terms, np.int32))
 
     def term_weights(
@@ -140,13 +157,30 @@ class ModelScorer:
         return known
 
     def impacts(self, number: int, terms: Int32) -> impact_kernels.Impacts:
-        """Impacts of a segment in which those of its `terms` (int32[n], not -1) are computed; of a
-        QuotientModel. Raises FormatError where their postings are damaged."""
+        """Impacts of a segment in which those of its `terms` (int32[n], not -1) are computed, of a
+        QuotientModel; in the order in which the segment is searched. Raises FormatError where their
+        postings are damaged."""
+        return self.searched(number, terms)[1]
+
+    def searched(self, number: int, terms: Int32) -> tuple[Postings, impact_kernels.Impacts]:
+        """`impacts`, and the postings of these terms in the same order."""
         with self._lock:
             impacts = self._impacts[number]
             if np.isnan(impacts.best[terms]).any():
                 self._fill(number, terms, None)
-            return impacts
+            return self._postings[number], impacts
+
+    def row_parts(self, table: TermTable, terms: list[int]) -> list[tuple[Float32, Float32]]:
+        """(parts, bounds of blocks of parts) of the postings of each segment, with those of some
+        terms of a table computed; float32[0] for a segment that is not searched in the order of
+        rows. Errors as in `sources`."""
+        self.sources_of(table, terms)
+        return [
+            (impacts.parts, impacts.block)
+            if leaf.segment.search_order is None
+            else (_NO_PARTS, _NO_PARTS)
+            for leaf, impacts in zip(self._collection.leaves, self._impacts, strict=True)
+        ]
 
     def list_parts(
         self, number: int, rows: Int32, tfs: Float64, statistics: Statistics
@@ -173,7 +207,25 @@ class ModelScorer:
             segment.verify_postings(new)
             some = None if statistics is None else statistics.take(places)
             self._filled += self._compute(number, impacts, segment.postings, new, some)
+            if segment.search_places is not None:
+                try:
+                    self._reorder(number, impacts, segment.search_places, new)
+                except BaseException:
+                    impacts.best[new] = np.nan  # not computed
+                    raise
         return impacts
+
+    def _reorder(
+        self, number: int, impacts: impact_kernels.Impacts, places: Int32, terms: Int32
+    ) -> None:
+        """Bring the postings of terms with impacts into the order of search of their segment."""
+        segment = self._collection.leaves[number].segment
+        longest = int(segment.df[terms].max())
+        keys, spare = np.empty((2, longest), np.uint64)
+        reorder_impacts(
+            self._postings[number], impacts, keys, spare, np.empty(DIGITS, np.int64),
+            places, (segment.documents - 1).bit_length(), segment.postings, terms,
+        )  # fmt: skip
 
     def _compute(
         self, number: int, impacts: impact_kernels.Impacts, postings: Postings, terms: Int32,
@@ -236,7 +288,7 @@ class ModelScorer:
             self._compute(number, impacts, postings, numbers, statistics)
             fill_lists(lists, number, numbers, postings, impacts, numbers)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
-        return Sources(segment_table(kept), lists, numbers[places], kept)
+        return Sources(segment_table(kept), lists, numbers[places], kept, is_reordered=False)
 
     @cached_property
     def sum_values(self) -> Float32:

@@ -161,8 +161,8 @@ class Searcher:
 
         device : "cpu", or "cuda" for an NVIDIA GPU; `threads` are then for queries that run on the
             CPU: those with a weight of zero or less, and all where k is more than 4,096; with a
-            warning also all where there is a filter, the index has several segments or deleted
-            documents, or the model is not BM25, TF-IDF or BoW
+            warning also all where there is a filter, the index is reordered, or has several
+            segments or deleted documents, or the model is not BM25, TF-IDF or BoW
         filter : as of `allowed_rows`; None for all documents
 
         Raises SettingsError when k is below 1 or too large to hold, for a query or model of
@@ -283,7 +283,7 @@ class Searcher:
         phrases = [phrase for phrase in own if phrase is not None]
         *hits, left = find_phrases(
             self.collection, table, self.scorer(model), phrases, k, model,
-            thread_count(threads), self.allowed(filter), self.counter.phrase_addresses,
+            thread_count(threads), self.allowed(filter), self.counter.bits.phrase_addresses,
         )  # fmt: skip
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
@@ -387,7 +387,8 @@ class Searcher:
         hits = np.full((len(chosen), k), -1, np.int32), np.zeros((len(chosen), k), np.float32)
         threads = thread_count(threads)
         sources = self.scorer(model).sources(table, terms.terms)
-        roles = terms.roles, self.counter.addresses(table, terms.terms.tolist())
+        bits = self.counter.searched_bits
+        roles = terms.roles, bits.addresses(table, terms.terms.tolist())
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             self._run(*hits, terms, sources, self.passing(filter), pool, threads, roles)
         to = [places[i] for i in chosen]
@@ -546,8 +547,6 @@ class Searcher:
         if filter is not None:
             _warn_of_cpu("only searches without a filter run on a GPU")
             return None
-        from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
-
         leaves = self.collection.leaves
         if len(leaves) != 1 or leaves[0].live is not None:
             _warn_of_cpu(
@@ -555,6 +554,11 @@ class Searcher:
                 " (compact makes it one segment)",
             )
             return None
+        if leaves[0].segment.search_order is not None:
+            _warn_of_cpu("the index is reordered")
+            return None
+        from fastseq.search.cuda import MOST_HITS, GpuSearch, capacity
+
         if depth > MOST_HITS:
             return None
         segment = leaves[0].segment
@@ -594,13 +598,14 @@ class Searcher:
         roles: tuple[UInt8, Int64] | None = None,
     ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms,
-        and where their bits in each segment start (`Counter.addresses`)."""
+        and where their bits in each segment start (`TermBits.addresses`)."""
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
         k = min(rows.shape[1], self.collection.documents)
         longest = int(np.diff(queries.starts).max())
         n = len(rows)
         step = n if threads == 1 else _TASK
         tasks = itertools.count(0, step)  # next() on it is atomic
+        ranges = passing.search_ranges if sources.is_reordered else passing.ranges
 
         def work() -> None:
             scratch = self.take_scratch(k, longest)
@@ -610,7 +615,7 @@ class Searcher:
                     rows[first:stop], scores[first:stop], sources.table, sources.lists, scratch,
                     queries.starts[first : stop + 1], sources.rows, queries.weights,
                 )  # fmt: skip
-                rest = queries.base[first:stop], passing.rows, passing.ranges, k
+                rest = queries.base[first:stop], passing.rows, ranges, k
                 if roles is None:
                     kernels.search(*given, *rest)
                 else:

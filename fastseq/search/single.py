@@ -162,7 +162,7 @@ class SingleSearch:
             scratch = searcher.take_scratch(k, len(terms))
             kernels.search(
                 rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
-                np.array(terms, np.int32), own, NO_BASE, passing.rows, passing.ranges, k,
+                np.array(terms, np.int32), own, NO_BASE, passing.rows, passing.search_ranges, k,
             )  # fmt: skip
             searcher.give_back(scratch)
             return rows, scores
@@ -182,11 +182,12 @@ class SingleSearch:
         sources = scorer.sources_of(table, terms)
         bits = self._no_bits
         if len(must) > 1:
-            bits = searcher.counter.addresses(table, terms)
+            bits = searcher.counter.searched_bits.addresses(table, terms)
         scratch = searcher.take_scratch(k, len(terms))
         search_required(
             rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
-            np.array(terms, np.int32), own, roles, bits, NO_BASE, passing.rows, passing.ranges, k,
+            np.array(terms, np.int32), own, roles, bits, NO_BASE, passing.rows,
+            passing.search_ranges, k,
         )  # fmt: skip
         searcher.give_back(scratch)
         return rows, scores
@@ -213,8 +214,8 @@ class SingleSearch:
         offsets, start = np.array(phrase.offsets, np.int64), _STARTS[n]
         weighted = np.array([weight], np.float32)
         ids = table.ids(np.array(numbers, np.int32))
-        dense = searcher.counter.phrase_addresses(table, numbers)
-        impacts = scorer.sources_of(table, numbers).kept
+        dense = searcher.counter.bits.phrase_addresses(table, numbers)
+        parts = scorer.row_parts(table, numbers)
         for number, leaf in enumerate(searcher.collection.leaves):
             segment, own_ids = leaf.segment, ids[number]
             distinct = {*own_ids.tolist()}
@@ -227,7 +228,7 @@ class SingleSearch:
             assert weighting is not None
             collect_phrases(
                 memory.keys, memory.counts, memory.best, memory.overflow, segment.postings,
-                *positions, impacts[number].parts, impacts[number].block, own_ids, dense[number],
+                *positions, *parts[number], own_ids, dense[number],
                 offsets, start, weighted, NO_BASE, _TFS, np.float32(weighting.slope),
                 weighting.factor, _ALL if leaf.live is None else leaf.live, allowed, memory.places,
                 _TERM_NUMBERS, leaf.first_row, segment.documents, k, memory.memory,

@@ -107,6 +107,13 @@ class ContainerWriter:
         """Write a one-dimensional array."""
         self.region(name, values.dtype, len(values)).append(values)
 
+    def written(self, name: str) -> Array:
+        """A copy of an array that is complete."""
+        region = next(one for one in self._regions if one.name == name)
+        found = np.empty(region.nbytes, np.uint8)
+        disk.read(self._file, found, region.offset)
+        return found.view(region.dtype)
+
     def finish(self) -> None:
         """Write the footer and close the file. Raises ValueError for a region that is not
         complete."""

@@ -29,6 +29,17 @@ def write(file: BinaryIO, data: Any, at: int | None = None) -> None:
         view = view[file.write(view) :]
 
 
+def read(file: BinaryIO, data: Any, at: int) -> None:
+    """Fill a buffer with the bytes from an offset on, which were written."""
+    file.seek(at)
+    view = memoryview(data).cast("B")
+    while len(view):
+        count = file.readinto(view)  # type: ignore[attr-defined]
+        if not count:
+            raise OSError("the file ends early")
+        view = view[count:]
+
+
 def flush(path: Path) -> None:
     """fsync a file."""
     with open(path, "r+b") as file:

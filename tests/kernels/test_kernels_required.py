@@ -36,13 +36,13 @@ class Term(NamedTuple):
 
 
 def dense_array(rows: Sequence[int], first: int, windows: int) -> np.ndarray:
-    """uint64[n]: the bits of ascending rows; the number of the first one in each window, where
-    numbers begin at `first`, 0 for none; and how many of the window precede each 64 rows, four such
-    numbers in one."""
+    """uint64[n]: the bits of ascending rows; the number of the first one that is not before each
+    window, where numbers begin at `first`; and how many of the window precede each 64 rows, four
+    such numbers in one."""
     words = windows * WINDOW // 64
-    bits, firsts, places = [0] * words, [0] * windows, [0] * words
-    for number, row in reversed([*enumerate(rows, first)]):
-        firsts[row // WINDOW] = number
+    bits, places = [0] * words, [0] * words
+    firsts = [first + sum(row < window * WINDOW for row in rows) for window in range(windows)]
+    for row in rows:
         bits[row // 64] |= 1 << row % 64
     for word in range(1, words):
         if word % (WINDOW // 64):
@@ -162,14 +162,20 @@ def one_query(draw: st.DrawFn) -> list[Term]:
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.sets(st.sampled_from(ROWS) | st.integers(0, DOCUMENTS - 1)), min_size=1))
-def test_bits_and_places(lists: list[set[int]]) -> None:
+@given(
+    st.lists(st.sets(st.sampled_from(ROWS) | st.integers(0, DOCUMENTS - 1)), min_size=1),
+    st.booleans(),
+)
+def test_bits_and_places(lists: list[set[int]], is_reordered: bool) -> None:
     postings = arrays_of([[(row, 1) for row in sorted(rows)] for rows in lists])
     windows = -(-DOCUMENTS // WINDOW)
     term = len(lists) // 2
+    places = np.arange(DOCUMENTS)[::-1] if is_reordered else np.arange(0)
     found = np.zeros(dense_words(windows), np.uint64)
-    fill_dense(found.ctypes.data, windows, postings, term)
+    fill_dense(found.ctypes.data, windows, places.astype(np.int32), postings, term)
     rows, first = sorted(lists[term]), sum(map(len, lists[:term]))
+    if is_reordered:
+        rows = sorted(DOCUMENTS - 1 - row for row in rows)
     assert found.tolist() == dense_array(rows, first, windows).tolist()
 
 

@@ -132,7 +132,7 @@ class Segment:
         for i, term in enumerate(slots):
             if term in cached:
                 bits = np.zeros(dense_words(4), np.uint64)
-                fill_dense(bits.ctypes.data, 4, self.postings, term)
+                fill_dense(bits.ctypes.data, 4, np.empty(0, np.int32), self.postings, term)
                 arrays = bits, self.short(term)
                 dense[:, i] = [array.__array_interface__["data"][0] for array in arrays]
                 kept.append(arrays)

@@ -77,6 +77,7 @@ class RandomIndex:
                delete
     rows       all rows that were ever added, in order
     live       whether each is still there
+    reorder    whether the segment of each addition is reordered when it is added
     """
 
     analyzer: str
@@ -85,6 +86,7 @@ class RandomIndex:
     changes: list[list[Row] | list[int]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     live: list[bool] = field(default_factory=list)
+    reorder: list[bool] = field(default_factory=list)
 
     @property
     def ids(self) -> list[int]:
@@ -92,6 +94,7 @@ class RandomIndex:
 
     def build(self, path: Path) -> Index:
         index = None
+        reorder = iter(self.reorder)
         for change in self.changes:
             if change and isinstance(change[0], int):
                 assert index is not None
@@ -100,10 +103,13 @@ class RandomIndex:
             table = pa.Table.from_pylist(change, schema=SCHEMA)
             if index is not None:
                 index.add(table, threads=1)
+                if next(reorder, False):
+                    reorder_last(index)
                 continue
             index = Index.build(
                 table, path, text_columns=["title", "body"], fields=["title", "body"],
                 analyzer=ANALYZERS[self.analyzer], positions=self.positions, threads=1,
+                reorder=next(reorder, False),
             )  # fmt: skip
         assert index is not None
         return index
@@ -121,6 +127,12 @@ class RandomIndex:
         return queries.Corpus(documents, written, stored, self.live)
 
 
+def reorder_last(index: Index) -> None:
+    """Reorder the last segment of an index alone."""
+    with index.writer(threads=1) as writer:
+        writer._merge(len(writer._parts) - 1, len(writer._parts), reorder=True)
+
+
 def _stored(value: Any) -> Any:
     return Decimal(value) if isinstance(value, int) else value
 
@@ -130,6 +142,7 @@ def random_index(chance: random.Random) -> RandomIndex:
     some = chance.sample(WORDS, chance.randint(12, len(WORDS)))
     analyzer = chance.choices(list(ANALYZERS), [6, 3, 1])[0]
     found = RandomIndex(analyzer, chance.random() < 0.9, some)
+    found.reorder = [chance.random() < 0.3 for _ in range(4)]
     weights = [1 / (n + 1) for n in range(len(some))]
 
     def text() -> str | None:

@@ -13,7 +13,7 @@ from numba import types
 
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit
-from fastseq.kernels.search.postings import WORDS
+from fastseq.kernels.search.postings import WINDOW_BITS, WORDS
 from fastseq.kernels.simd.bytes import count_ones
 
 _uint16_at, _uint64_at = array_at(types.uint16), array_at(types.uint64)
@@ -60,22 +60,36 @@ def set_bits(bits, docs, first, last):
 
 
 @jit
-def fill_dense(address, windows, postings, term):
+def fill_dense(address, windows, search_places, postings, term):
     """The bits and places of the documents of a term.
 
-    address  of a zeroed array of `dense_words(windows)` words
+    address        of a zeroed array of `dense_words(windows)` words
+    search_places  int32[documents]  the place of each row in the order of search, in which the bits
+                   are then; or int32[0]: in that of the rows
+    postings       in the order of the rows
     """
-    firsts = _uint64_at(address + windows * WORDS * 8, windows)
+    every = _uint64_at(address, windows * WORDS)
+    documents = np.uint64(len(search_places))
     at = np.uint64(postings.term_posting[np.uint64(term)])
+    first = at
     for run in range(postings.term_run[np.uint64(term)], postings.term_run[np.uint64(term) + _U1]):
         window = np.int64(postings.run_window[np.uint64(run)])
         stop = at + np.uint64(postings.run_count[np.uint64(run)]) + _U1
-        if window < windows:
-            bits, _, places = dense_of(address, windows, window)
-            set_bits(bits, postings.docs, at, stop)
-            firsts[np.uint64(window)] = at
-            before = np.uint64(0)
-            for w in range(np.uint64(WORDS)):
-                places[w] = np.uint16(before)
-                before += count_ones(bits[w])
+        if documents > 0:
+            for j in range(at, stop):
+                row = (np.uint64(window) << np.uint64(WINDOW_BITS)) + np.uint64(postings.docs[j])
+                if row < documents:
+                    place = np.uint64(search_places[row])
+                    every[place >> _U6] |= _U1 << (place & _U63)
+        elif window < windows:
+            set_bits(every[window * WORDS : (window + 1) * WORDS], postings.docs, at, stop)
         at = stop
+    firsts = _uint64_at(address + windows * WORDS * 8, windows)
+    for window in range(windows):
+        bits, _, places = dense_of(address, windows, window)
+        firsts[np.uint64(window)] = first
+        before = np.uint64(0)
+        for w in range(np.uint64(WORDS)):
+            places[w] = np.uint16(before)
+            before += count_ones(bits[w])
+        first += before

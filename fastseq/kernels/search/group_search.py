@@ -298,7 +298,7 @@ def _add(keys, counts, best, q, key, k):
 
 @helper
 def _collect_term(
-    keys, counts, best, q, postings, impacts, term, weight, several, allowed, first_row, k
+    keys, counts, best, q, postings, impacts, order, term, weight, several, allowed, first_row, k
 ):  # fmt: skip
     """Add the documents of a term that have no other one, whose score is that of the term."""
     at = np.uint64(postings.term_posting[term])
@@ -328,6 +328,8 @@ def _collect_term(
                     j = at + trailing_zeros(above)
                     above &= above - _U1
                     document = base + np.int64(postings.docs[j])
+                    if len(order) > 0:
+                        document = np.int64(order[np.uint64(document)])
                     row = first_row + document
                     key = make_key(weight * parts[j], row)
                     if key <= best[q]:
@@ -385,8 +387,8 @@ def begin_groups(keys, refused, weights, base, least, overflow):
 
 @jit
 def collect_groups(
-    keys, counts, best, several, postings, impacts, terms, starts, rows, parts, ends, weights,
-    allowed, first_row, k,
+    keys, counts, best, several, postings, impacts, order, terms, starts, rows, parts, ends,
+    weights, allowed, first_row, k,
 ):  # fmt: skip
     """Add the hits of a segment to those of Q groups.
 
@@ -394,7 +396,8 @@ def collect_groups(
     counts     int64[Q]   candidates of each
     best       uint64[Q]  a key that a later candidate must pass
     several    uint64[windows · WINDOW / 64]  zeroed scratch, zero again afterwards
-    postings, impacts  of the segment, with the impacts of the terms
+    postings, impacts  of the segment, with the impacts of the terms, in the order of search
+    order      uint32[documents]  that order; or uint32[0], where it is that of the rows
     terms      int32[n]   those of group q from starts[q] on; none where `rows` are all documents
     rows       int32[m]   documents with several terms that may be hits, those of group q end before
                           ends[q]
@@ -420,8 +423,8 @@ def collect_groups(
                 term = np.uint64(terms[i])
                 if abs(impacts.best[term]) >= key_score(best[q]) / weight * _BELOW:
                     _collect_term(
-                        keys, counts, best, q, postings, impacts, term, weight, several, allowed,
-                        first_row, k,
+                        keys, counts, best, q, postings, impacts, order, term, weight, several,
+                        allowed, first_row, k,
                     )  # fmt: skip
             for c in range(np.uint64(begin), np.uint64(ends[q])):
                 several[np.uint64(rows[c]) >> _U6] = np.uint64(0)

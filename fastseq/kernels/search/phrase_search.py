@@ -56,7 +56,7 @@ def collect_phrases(
     best      uint64[Q]   a key that a later candidate must pass; 0 for none yet
     overflow  uint8[Q]    set where a frequency is MOST_TF or more: the phrase has no hits here
     postings, data, blocks  of the segment (search/positions.py)
-    parts, part_blocks  of its Impacts, in which those of the terms are computed
+    parts, part_blocks  of its Impacts, in which those of the terms are computed; or float32[0]
     terms     int32[n]    of the segment, those of phrase q from starts[q] on; -1 for a word that it
                           lacks
     dense     int64[2, n] the addresses of the bits and ranks of each, and of its short positions
@@ -93,7 +93,9 @@ def collect_phrases(
             join.short[s] = dense[1, first + s]
         weight = weights[q]
         while True:
-            least = _least_part(best[q], weight, base[q])
+            least = np.float32(-1.0)
+            if len(parts) > 0:
+                least = _least_part(best[q], weight, base[q])
             found = next_candidates(join, lists, live, documents, least)
             if found == 0:
                 break

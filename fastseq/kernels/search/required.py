@@ -245,7 +245,7 @@ def _search_required(
     """The hits among the documents with all required terms. As `search_pruned`."""
     threshold = np.float32(0.0)
     if best_key > 0:
-        threshold = threshold_of(best_key, base)
+        threshold = threshold_of(segment, best_key, base)
     windows = windows_of(n_docs)
     window = np.int64(0)
     while scratch.rest[0] > threshold:

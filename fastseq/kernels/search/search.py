@@ -25,6 +25,7 @@ import numpy as np
 from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt64
 from fastseq.kernels.core.jit import helper, inline, jit, optimised_helper
 from fastseq.kernels.core.topk import (
+    bits_float,
     float_bits,
     key_document,
     key_score,
@@ -45,6 +46,7 @@ from fastseq.kernels.search.segments import (
     RUN,
     first_run,
     ranked_part,
+    row_of,
     segment_of,
 )
 from fastseq.kernels.simd.bytes import greater64, prefetch, trailing_zeros
@@ -312,7 +314,7 @@ def search_all(
             advance(scratch, segment, i, window + 1)
         for c in range(touched):
             document = np.uint64(scratch.candidates[c])
-            row = (window << WINDOW_BITS) + np.int64(document)
+            row = row_of(segment, (window << WINDOW_BITS) + np.int64(document))
             key = make_key(scratch.scores[document] + base, first_row + row)
             scratch.scores[document] = 0.0
             scratch.seen[document] = 0
@@ -443,16 +445,20 @@ def complete(scratch, segment, i, found, window, threshold):
 
 
 @inline
-def threshold_of(key, base):
+def threshold_of(segment, key, base):
     """A sum of impacts must be above this for a later document to pass `key`.
 
     Scores are ranked with `base` added, in float32: two sums that differ may make one score. So
-    with a base the threshold is lower by a rounding error, and the keys are compared.
+    with a base the threshold is lower by a rounding error, and the keys are compared. In a segment
+    that is searched in another order a later document of the same score may have an earlier row:
+    there the threshold is the float below.
     """
     score = key_score(key)
-    if base == 0.0:
-        return max(np.float32(0.0), score)
-    return max(np.float32(0.0), np.float32(score - base - np.float32(2.4e-7) * score))
+    if base != 0.0:
+        return max(np.float32(0.0), np.float32(score - base - np.float32(2.4e-7) * score))
+    if len(segment.order) > 0 and score > 0.0:
+        return bits_float(float_bits(score) - np.uint32(1))
+    return max(np.float32(0.0), score)
 
 
 @inline
@@ -463,11 +469,15 @@ def add_hits(
     """Add the candidates of a window that pass the threshold; returns (found, best_key,
     threshold)."""
     keys = scratch.keys
+    if len(segment.order) > 0:
+        for c in range(np.uint64(candidates)):
+            document = (window << WINDOW_BITS) + np.int64(scratch.candidates[c])
+            prefetch(segment.order, np.uint64(document))
     for c in range(np.uint64(candidates)):
         score = scratch.partial[c]
         if score >= threshold and score > 0.0:  # that of a deleted document is 0
             document = np.int64(scratch.candidates[c])
-            row = first_row + (window << WINDOW_BITS) + document
+            row = first_row + row_of(segment, (window << WINDOW_BITS) + document)
             key = make_key(score + base, row)
             if key > best_key and passes(allowed, row):
                 if excluded > 0 and _is_excluded(
@@ -478,12 +488,12 @@ def add_hits(
                 found += 1
                 if found == len(keys):
                     best_key = select_best(keys, found, k)
-                    threshold = threshold_of(best_key, base)
+                    threshold = threshold_of(segment, best_key, base)
                     found = np.int64(k)
     # a few new candidates are not worth a selection among k
     if found - k > k >> 3 or (best_key == 0 and found > k):
         best_key = select_best(keys, found, k)
-        threshold = threshold_of(best_key, base)
+        threshold = threshold_of(segment, best_key, base)
         found = np.int64(k)
     return found, best_key, threshold
 
@@ -506,7 +516,7 @@ def search_pruned(
     """
     threshold = np.float32(least)
     if best_key > 0:
-        threshold = max(threshold, threshold_of(best_key, base))
+        threshold = max(threshold, threshold_of(segment, best_key, base))
     essential = terms
     while True:
         while essential > 0 and scratch.rest[essential - 1] <= threshold:

@@ -18,16 +18,16 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from fastseq.kernels.core.arrays import Float32, UInt16
+from fastseq.kernels.core.arrays import Float32, UInt16, UInt32
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.topk import bits_float, float_bits
 from fastseq.kernels.search.impacts import RANKS, Impacts
 from fastseq.kernels.search.postings import Postings
 
-DOCS, RUN_WINDOW, RUN_COUNT, PARTS, BLOCKS = range(5)  # addresses
-POSTINGS, RUNS, BLOCK_COUNT, FIRST_ROW, DOCUMENTS = range(5, 10)  # numbers
-_COLUMNS = 10
+DOCS, RUN_WINDOW, RUN_COUNT, PARTS, BLOCKS, ORDER = range(6)  # addresses
+POSTINGS, RUNS, BLOCK_COUNT, ORDERED, FIRST_ROW, DOCUMENTS = range(6, 12)  # numbers
+_COLUMNS = 12
 
 # columns of the lists: the first posting of a term in a segment, its runs, and in one number the
 # window of the first run, its postings less one, and the bits of the largest part; then the bits of
@@ -36,7 +36,10 @@ POSTING, RUN, LAST_RUN, FIRST_RUN, RANKED, RANKED_1000 = range(6)
 LIST_COLUMNS = 6
 _U32, _U48, _LOW16 = (np.uint64(n) for n in (32, 48, 0xFFFF))
 
+_OWN: UInt32 = np.empty(0, np.uint32)  # the order of rows
+
 _uint16_at = array_at(types.uint16)
+_uint32_at = array_at(types.uint32)
 _float32_at = array_at(types.float32)
 
 
@@ -49,21 +52,30 @@ class Segment(NamedTuple):
     run_count: UInt16
     parts: Float32
     block: Float32
+    order: UInt32  # [documents] their rows, where that is not their order; or [0]
 
 
 def segment_table(
     segments: Sequence[tuple[Postings, Impacts, int, int]],
+    orders: Sequence[UInt32 | None] | None = None,
 ) -> npt.NDArray[np.int64]:
     """int64[S, columns] of the postings, impacts, first row and number of documents of each. The
-    arrays must be contiguous and outlive its use."""
+    arrays must be contiguous and outlive its use.
+
+    orders : the search order of each that has one
+    """
+    orders = orders or [None] * len(segments)
     table = np.empty((len(segments), _COLUMNS), np.int64)
-    for row, (postings, impacts, first_row, documents) in zip(table, segments, strict=True):
+    for row, found, order in zip(table, segments, orders, strict=True):
+        postings, impacts, first_row, documents = found
         arrays: list[Any] = [
             postings.docs, postings.run_window, postings.run_count, impacts.parts, impacts.block,
+            _OWN if order is None else order,
         ]  # fmt: skip
         row[:POSTINGS] = [array.__array_interface__["data"][0] for array in arrays]
         row[POSTINGS:] = (
-            len(postings.docs), len(postings.run_window), len(impacts.block), first_row, documents,
+            len(postings.docs), len(postings.run_window), len(impacts.block), len(arrays[-1]),
+            first_row, documents,
         )  # fmt: skip
     return table
 
@@ -78,7 +90,16 @@ def segment_of(table, s):
         _uint16_at(table[s, RUN_COUNT], runs),
         _float32_at(table[s, PARTS], postings),
         _float32_at(table[s, BLOCKS], table[s, BLOCK_COUNT]),
+        _uint32_at(table[s, ORDER], table[s, ORDERED]),
     )
+
+
+@inline
+def row_of(segment, document):
+    """The row in its segment of a document (int64) by its place in the order of search."""
+    if len(segment.order) == 0:
+        return document
+    return np.int64(segment.order[np.uint64(document)])
 
 
 @jit
