@@ -135,7 +135,7 @@ def test_hits_and_counts_with_cached_terms(
     counts = [len(built.phrases[phrase]) for phrase in PHRASES]
     assert index.count(queries) == counts
     assert [index.count(query) for query in queries] == counts
-    short = [sum(map(len, terms._short)) * 4 for terms in index._searcher.counter._dense]
+    short = [sum(map(len, terms._short)) * 4 for terms in index._searcher.counter.bits._dense]
     assert (sum(short) > 0) == (dense > 0 and most > 0)
     assert max(short) <= most
 
