@@ -325,8 +325,19 @@ class Index:
         other types than theirs; DeviceError for "cuda" without the [cuda] extra, an NVIDIA GPU or
         enough memory on it.
         """
-        queries = _query_list(query)
         searcher = self._searcher  # another thread may refresh this index
+        if (
+            isinstance(query, _ONE) and expand is None and feedback is None and fields is None
+            and synonyms is None and sort is None and group is None and after is None
+            and threads is None and type(offset) is type(facet_values) is type(k) is int
+            and offset == 0 < facet_values and k > 0 and type(facets) is tuple and not facets
+            and type(device) is type(syntax) is type(operator) is str and device == "cpu"
+            and syntax == "plain" and operator in ("or", "and")
+        ):  # fmt: skip
+            hits = self._search_one(searcher, query, k, model, filter, operator)
+            if hits is not None:
+                return hits
+        queries = _query_list(query)
         one_of("operator", operator, ("or", "and"))
         weights = _field_weights(fields, searcher.collection)
         model = _model_of(model, weights, searcher.collection)
@@ -348,15 +359,9 @@ class Index:
             and not offset and not facets and device == "cpu"
         ):  # fmt: skip
             thread_count(threads)
-            one = searcher.single.find(queries[0], k, model, filter, operator, notices)
-            if one is not None:
-                return Hits(
-                    *one, searcher.collection, tuple(dict.fromkeys(notices)), (),
-                    Asked(
-                        (queries[0],), (queries[0], model, filter, None, operator, (), None),
-                        {"model": model, "fields": None, "operator": operator},
-                    ),
-                )  # fmt: skip
+            hits = self._search_one(searcher, queries[0], k, model, filter, operator, notices)
+            if hits is not None:
+                return hits
         if synonyms is not None:
             queries = [
                 _with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
@@ -412,6 +417,24 @@ class Index:
             rows, scores, searcher.collection, tuple(notices), tuple(counted),
             Asked(
                 tuple(queries), request, {"model": model, "fields": weights, "operator": operator}
+            ),
+        )  # fmt: skip
+
+    def _search_one(
+        self, searcher: Searcher, query: Query, k: int, model: RankingModel | None, filter: Any,
+        operator: str, notices: Sequence[str] = (),
+    ) -> Hits | None:  # fmt: skip
+        """The hits of one query without other options; None where `search` must prepare it."""
+        model = _model_of(model, None, searcher.collection)
+        new = [*notices]
+        found = searcher.single.find(query, k, model, filter, operator, new)
+        if found is None:
+            return None
+        return Hits(
+            *found, searcher.collection, tuple(dict.fromkeys(new)), (),
+            Asked(
+                (query,), (query, model, filter, None, operator, (), None),
+                {"model": model, "fields": None, "operator": operator},
             ),
         )  # fmt: skip
 

@@ -120,10 +120,12 @@ class SingleSearch:
             return None
         if k > searcher.collection.documents or not isinstance(query, _QUERIES):
             return None
-        if isinstance(query, PATTERNS):
-            return self._find_pattern(query, k, model, filter, notices)
         table = searcher.table
-        if isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
+        if type(query) is str:  # the other tests cost more
+            pass
+        elif isinstance(query, PATTERNS):
+            return self._find_pattern(query, k, model, filter, notices)
+        elif isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
             phrase = phrase_terms(query, table.tokens_of, table.groups.__contains__)
             if phrase is not None:
                 return self._find_phrase(phrase, table, k, model, filter)
