@@ -356,7 +356,7 @@ class Index:
         if (
             len(queries) == 1 and expand is None and feedback is None and weights is None
             and synonyms is None and sort is None and group is None and after is None
-            and not offset and not facets and device == "cpu"
+            and not offset and not facets and type(device) is str and device == "cpu"
         ):  # fmt: skip
             thread_count(threads)
             hits = self._search_one(searcher, queries[0], k, model, filter, operator, notices)
