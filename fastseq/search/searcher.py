@@ -220,7 +220,7 @@ class Searcher:
             raise SettingsError(f"k of {k} for {len(queries)} queries does not fit in memory")
         if fields is not None and any(isinstance(query, Mapping) for query in queries):
             raise SettingsError("a mapping of terms to weights cannot be searched in fields")
-        if len(queries) == 1 and device == "cpu" and fields is None:
+        if len(queries) == 1 and type(device) is str and device == "cpu" and fields is None:
             thread_count(threads)
             notices: list[str] = []
             one = self.single.find(queries[0], k, model, filter, operator, notices)
