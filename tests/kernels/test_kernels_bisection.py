@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from fastseq.index.reordering import search_order
 from fastseq.kernels.search import bisection
+from fastseq.kernels.search.dense import dense_words, fill_dense
 from fastseq.kernels.search.impacts import make_impacts
 from fastseq.kernels.search.postings import DIGITS, WINDOW, Postings
 from fastseq.kernels.search.reordered import (
     NO_RUN,
-    fill_reordered,
     make_reordered,
     reorder_impacts,
 )
@@ -169,8 +169,9 @@ def test_reordered_postings(documents: int) -> None:
         assert list(zip(read, impacts.parts[first:last].tolist(), strict=True)) == expected
         for block in range(-(-first // 128), last // 128):
             assert impacts.block[block] == impacts.parts[128 * block : 128 * block + 128].max()
-        bits = np.zeros(windows * WINDOW // 64, np.uint64)
-        fill_reordered(bits, places, postings, term)
+        words = np.zeros(dense_words(windows), np.uint64)
+        fill_dense(words.ctypes.data, windows, places, postings, term)
+        bits = words[: windows * WINDOW // 64]
         set_bits = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
         assert set_bits.tolist() == read
 
