@@ -15,7 +15,13 @@ from fastseq import query as values
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
-from fastseq.search.columns import FacetRequest, facet_counts, facet_requests, parse_sort
+from fastseq.search.columns import (
+    SCORE,
+    FacetRequest,
+    facet_counts,
+    facet_requests,
+    parse_sort,
+)
 from fastseq.search.hits import Asked, Hits
 from fastseq.search.names import TO_INDEX, name_problem, searchable, stored_names
 from fastseq.search.paging import decode_cursor, page_of, request_digest
@@ -31,6 +37,7 @@ from fastseq.search.query_words import (
     removed_words,
 )
 from fastseq.search.ranking import BM25, LARGEST_WEIGHT, Dot, RankingModel
+from fastseq.search.resolving import MOST_WORDS
 from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.suggesting import complete, suggest
 from fastseq.search.syntax import as_words, parse
@@ -311,7 +318,8 @@ class Index:
         operator : "or" or "and": how the words of a string are joined
         synonyms : `SynonymMap.load(file)`: groups of words, of which each is searched for as all
         sort : stored columns by which hits are sorted instead of the score, such as "-year,title";
-            a minus, or ":desc", is for descending order, `_score` is the score. Nulls come last
+            a minus, or ":desc", is for descending order, `_score` is the score. Nulls come last.
+            By a column first, all matches are sorted, whatever the limit of scored patterns
         group : a stored column: of the documents with each value of it the best alone is a hit
         offset : hits to leave out before the first
         after : `hits.cursor()` of the page before: the hits that follow, in a stable order
@@ -377,11 +385,13 @@ class Index:
             queries = with_feedback(
                 queries, feedback, searcher, model, threads=threads, device=device, filter=filter
             )
+        keys = () if sort is None else parse_sort(sort)
+        # by a column, all matching documents are sorted
+        most = None if keys and keys[0].column != SCORE else MOST_WORDS
         search = partial(
             searcher.find, model=model, threads=threads, device=device, filter=filter,
-            fields=weights, operator=operator,
+            fields=weights, operator=operator, most=most,
         )  # fmt: skip
-        keys = () if sort is None else parse_sort(sort)
         requests = facet_requests(facets) if facets else []
         request = None
         if len(queries) == 1:
@@ -389,7 +399,7 @@ class Index:
         if keys or group is not None or after is not None:
             if request is None:
                 raise SettingsError("sort, group and after are for one query at a time")
-            match = searcher.matched(queries[0], model, filter, weights, operator)
+            match = searcher.matched(queries[0], model, filter, weights, operator, most)
             rows, scores, more = search(queries, max(int(np.count_nonzero(match)), 1))
             found = int((rows[0] >= 0).sum())
             rows, scores = rows[:, :found], scores[:, :found]
@@ -416,7 +426,8 @@ class Index:
         return Hits(
             rows, scores, searcher.collection, tuple(notices), tuple(counted),
             Asked(
-                tuple(queries), request, {"model": model, "fields": weights, "operator": operator}
+                tuple(queries), request,
+                {"model": model, "fields": weights, "operator": operator, "most": most},
             ),
         )  # fmt: skip
 

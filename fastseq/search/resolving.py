@@ -112,8 +112,9 @@ class Resolver:
               text
     operator  "or" or "and": how several tokens of a text are joined
     notices   what was left out, for the user
-    most      the most terms of a prefix, wildcard, regular expression or fuzzy word; None for all,
-              where documents are counted and not scored
+    most      the most terms of a prefix, wildcard, regular expression or fuzzy word that is
+              scored; None for all. Others match every word: those of prohibited clauses, filters
+              and constant scores
 
     One for each query: clauses keep the posting lists that they have read.
     """
@@ -149,7 +150,9 @@ class Resolver:
                 inner = self.resolve(query.query)
                 return None if inner is None else BoostClause(inner, query.factor)
             case values.ConstantScore():
+                most, self.most = self.most, None
                 inner = self.resolve(query.query)
+                self.most = most
                 return None if inner is None else ConstantClause(inner, query.score)
             case values.All():
                 leaves = self._collection.leaves
@@ -284,12 +287,15 @@ class Resolver:
 
     def _boolean(self, query: values.Boolean) -> Clause | None:
         groups: list[list[Clause]] = []
+        most = self.most
         for parts in (query.must, query.should, query.must_not, query.filter):
             groups.append([])
+            self.most = most if len(groups) <= 2 else None  # the last two are not scored
             for part in parts:  # no comprehension: queries in each other take two frames each
                 clause = self.resolve(part)
                 if clause is not None:
                     groups[-1].append(clause)
+        self.most = most
         must, should, must_not, filters = groups
         if query.children() and not any(groups):
             return None
