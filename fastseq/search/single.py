@@ -288,7 +288,7 @@ def flat_query(query: str | Query, table: TermTable, operator: str) -> FlatQuery
         return flat_query(query.text, table, operator)
     if operator != "or":
         return None
-    if isinstance(query, Boolean) and len(query.must) + len(query.should) > _MOST_TERMS:
+    if isinstance(query, Boolean) and len(query.children()) > _MOST_TERMS:
         table.learn(clause_texts(query))  # together, which is faster than one by one
     return flatten(query, table.numbers_of)
 
