@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 MOST_WORDS = 1024  # of a prefix, wildcard, regular expression or fuzzy word
 _CACHED_TEXTS = 1 << 12
+_SHOWN = 80  # characters of a query in a notice
 
 
 class QueryAnalyzer:
@@ -300,6 +301,8 @@ class Resolver:
         if query.children() and not any(groups):
             return None
         if not (must or should or filters):
+            if must_not:
+                self._notice(only_prohibited(query))
             return ConstantClause(
                 self._mask(lambda s: np.zeros(self._documents(s), np.uint8)), 0.0
             )
@@ -456,6 +459,14 @@ def _slot(searcher: Reader, word: TermClause | MergedClause, s: int) -> Int32:
 def too_many_words(query: values.Query, total: int) -> str:
     """The notice for a pattern that matches more than MOST_WORDS words."""
     return f"{query} matches {total:,} words: searched for the {MOST_WORDS:,} most frequent ones"
+
+
+def only_prohibited(query: values.Boolean) -> str:
+    """The notice for a Boolean that matches nothing, since it has prohibited clauses alone."""
+    text = str(values.Boolean(must_not=query.must_not))
+    if len(text) > _SHOWN:
+        text = f"{text[:_SHOWN]}…"
+    return f"only prohibited clauses: {text} matches nothing, *:* {text} all other documents"
 
 
 def group_terms(
