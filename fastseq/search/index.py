@@ -15,15 +15,9 @@ from fastseq import query as values
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
-from fastseq.search.columns import (
-    SCORE,
-    FacetRequest,
-    facet_counts,
-    facet_requests,
-    parse_sort,
-)
+from fastseq.search.columns import SCORE, FacetRequest, facet_counts, facet_requests, parse_sort
 from fastseq.search.hits import Asked, Hits
-from fastseq.search.names import TO_INDEX, name_problem, searchable, stored_names
+from fastseq.search.names import Fields, field_weights, name_problem, searchable, stored_names
 from fastseq.search.paging import decode_cursor, page_of, request_digest
 from fastseq.search.patterns import folded, pattern_problem
 from fastseq.search.query_words import (
@@ -36,7 +30,7 @@ from fastseq.search.query_words import (
     raw_words,
     removed_words,
 )
-from fastseq.search.ranking import BM25, LARGEST_WEIGHT, Dot, RankingModel
+from fastseq.search.ranking import BM25, Dot, RankingModel
 from fastseq.search.resolving import MOST_WORDS
 from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.suggesting import complete, suggest
@@ -45,7 +39,6 @@ from fastseq.settings import (
     file_path,
     function,
     one_of,
-    real,
     string,
     strings,
     thread_count,
@@ -60,8 +53,6 @@ if TYPE_CHECKING:
     from fastseq.search.feedback import Feedback
     from fastseq.search.synonyms import SynonymMap
     from fastseq.text.analyzer import Analyzer
-
-Fields = str | Sequence[str] | Mapping[str, float] | None
 
 _DEFAULT = BM25()
 _LAST_WORD = re.compile(r"\S+\Z")
@@ -347,7 +338,7 @@ class Index:
                 return hits
         queries = _query_list(query)
         one_of("operator", operator, ("or", "and"))
-        weights = _field_weights(fields, searcher.collection)
+        weights = field_weights(fields, searcher.collection)
         model = _model_of(model, weights, searcher.collection)
         k, offset = whole("k", k, 1, below=1 << 128), whole("offset", offset, 0)
         if facet_values is not None:
@@ -464,7 +455,7 @@ class Index:
         single = isinstance(query, _ONE)
         queries = _query_list(query)
         searcher = self._searcher
-        weights = _field_weights(fields, searcher.collection)
+        weights = field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
@@ -489,7 +480,7 @@ class Index:
         from fastseq.search.explaining import explain
 
         searcher = self._searcher
-        weights = _field_weights(fields, searcher.collection)
+        weights = field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             query = _parsed(query, searcher.collection, operator, [])
@@ -747,30 +738,6 @@ def _least_depth(k: int, queries: int, collection: Collection) -> int:
     """k, or the number of documents where memory for k hits would be wasted."""
     most = max(collection.documents, 1)
     return most if most < k and _PADDED_HITS < k * queries <= MOST_HITS else k
-
-
-def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] | None:
-    """The weights of the fields of a search."""
-    if fields is None:
-        return None
-    if isinstance(fields, Mapping):
-        given = {string("fields", name): weight for name, weight in fields.items()}
-    else:
-        given = dict.fromkeys(strings("fields", fields), 1.0)
-    if not given:
-        raise SettingsError("fields must name at least one field")
-    for name in given:
-        if name not in collection.fields:
-            raise DataError(
-                f"no field {name!r}; fields of this index are: "
-                f"{', '.join(collection.fields) or 'none'}; stored columns are: "
-                f"{', '.join(stored_names(collection)) or 'none'}; {TO_INDEX}"
-            )
-    wanted = f"a number above 0 and at most {LARGEST_WEIGHT:g}"
-    return {
-        name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
-        for name, weight in given.items()
-    }
 
 
 def _with_synonyms(
