@@ -30,6 +30,7 @@ MAX_DEPTH = 200  # queries in each other
 MAX_NODES = 1_000_000  # queries in a nested query, a shared one counted where it occurs
 _SHALLOW = 20  # a depth to which recursion is cheap
 MAX_SCORE = 1e20  # of a boost and of a constant score
+MAX_EDITS = 2  # of a fuzzy word
 
 Bound = str | int | float | bool | datetime.date | Decimal | None
 _Parts = list["str | Query"]
@@ -464,7 +465,7 @@ class Fuzzy(Query):
     """
 
     text: str
-    max_edits: int = 2
+    max_edits: int = MAX_EDITS
     prefix_length: int = 0
     field: str | None = None
 
@@ -472,14 +473,14 @@ class Fuzzy(Query):
         _check_text("text", self.text, self.field)
         _set(
             self,
-            max_edits=whole("max_edits", self.max_edits, 0, 3),
+            max_edits=whole("max_edits", self.max_edits, 0, MAX_EDITS + 1),
             prefix_length=whole("prefix_length", self.prefix_length, 0),
         )
 
     def _text_parts(self) -> _Parts | None:
         if self.prefix_length or not self.text:
             return None
-        edits = "" if self.max_edits == 2 else self.max_edits
+        edits = "" if self.max_edits == MAX_EDITS else self.max_edits
         return _in_field(self.field, f"{_escaped(self.text)}~{edits}")
 
 

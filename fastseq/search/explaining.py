@@ -20,7 +20,7 @@ from fastseq.search.explanation import (
     leaf_details,
 )
 from fastseq.search.ranking import RankingModel
-from fastseq.search.resolving import Resolver
+from fastseq.search.resolving import MOST_WORDS, Resolver
 
 if TYPE_CHECKING:
     from fastseq.search.searcher import Searcher
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 def explain(
     searcher: Searcher, query: values.Query, row: int, model: RankingModel,
-    fields: Mapping[str, float] | None, operator: str,
+    fields: Mapping[str, float] | None, operator: str, most: int | None = MOST_WORDS,
 ) -> Explanation:  # fmt: skip
     """The score of a row as a tree; its value has the bits of the score of a search. 0, without
-    details, for a document that does not match. Raises as Searcher.find."""
-    clause = Resolver(searcher, model, fields, operator).resolve(query)
+    details, for a document that does not match. `most` and errors are as of
+    Searcher.find."""
+    clause = Resolver(searcher, model, fields, operator, most=most).resolve(query)
     no_match = Explanation(0.0, "the document does not match the query")
     if clause is None:
         return no_match

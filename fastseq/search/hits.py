@@ -43,7 +43,7 @@ class Asked(NamedTuple):
     queries  strings, mappings and values of fastseq.query
     request  the parts of the request of a single one, or their digest (see paging.py); None for
              several
-    options  the model, weights of fields and operator of the search
+    options  the model, weights of fields and operator of the search, and the most terms of patterns
     """
 
     queries: tuple[Any, ...]

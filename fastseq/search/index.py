@@ -15,9 +15,9 @@ from fastseq import query as values
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
-from fastseq.search.columns import FacetRequest, facet_counts, facet_requests, parse_sort
+from fastseq.search.columns import SCORE, FacetRequest, facet_counts, facet_requests, parse_sort
 from fastseq.search.hits import Asked, Hits
-from fastseq.search.names import TO_INDEX, name_problem, searchable, stored_names
+from fastseq.search.names import Fields, field_weights, name_problem, searchable, stored_names
 from fastseq.search.paging import decode_cursor, page_of, request_digest
 from fastseq.search.patterns import folded, pattern_problem
 from fastseq.search.query_words import (
@@ -30,7 +30,8 @@ from fastseq.search.query_words import (
     raw_words,
     removed_words,
 )
-from fastseq.search.ranking import BM25, LARGEST_WEIGHT, Dot, RankingModel
+from fastseq.search.ranking import BM25, Dot, RankingModel
+from fastseq.search.resolving import MOST_WORDS
 from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.suggesting import complete, suggest
 from fastseq.search.syntax import as_words, parse
@@ -38,7 +39,6 @@ from fastseq.settings import (
     file_path,
     function,
     one_of,
-    real,
     string,
     strings,
     thread_count,
@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from fastseq.search.feedback import Feedback
     from fastseq.search.synonyms import SynonymMap
     from fastseq.text.analyzer import Analyzer
-
-Fields = str | Sequence[str] | Mapping[str, float] | None
 
 _DEFAULT = BM25()
 _LAST_WORD = re.compile(r"\S+\Z")
@@ -311,7 +309,8 @@ class Index:
         operator : "or" or "and": how the words of a string are joined
         synonyms : `SynonymMap.load(file)`: groups of words, of which each is searched for as all
         sort : stored columns by which hits are sorted instead of the score, such as "-year,title";
-            a minus, or ":desc", is for descending order, `_score` is the score. Nulls come last
+            a minus, or ":desc", is for descending order, `_score` is the score. Nulls come last.
+            By a column first, all matches are sorted, whatever the limit of scored patterns
         group : a stored column: of the documents with each value of it the best alone is a hit
         offset : hits to leave out before the first
         after : `hits.cursor()` of the page before: the hits that follow, in a stable order
@@ -339,7 +338,7 @@ class Index:
                 return hits
         queries = _query_list(query)
         one_of("operator", operator, ("or", "and"))
-        weights = _field_weights(fields, searcher.collection)
+        weights = field_weights(fields, searcher.collection)
         model = _model_of(model, weights, searcher.collection)
         k, offset = whole("k", k, 1, below=1 << 128), whole("offset", offset, 0)
         if facet_values is not None:
@@ -377,11 +376,13 @@ class Index:
             queries = with_feedback(
                 queries, feedback, searcher, model, threads=threads, device=device, filter=filter
             )
+        keys = () if sort is None else parse_sort(sort)
+        # by a column, all matching documents are sorted
+        most = None if keys and keys[0].column != SCORE else MOST_WORDS
         search = partial(
             searcher.find, model=model, threads=threads, device=device, filter=filter,
-            fields=weights, operator=operator,
+            fields=weights, operator=operator, most=most,
         )  # fmt: skip
-        keys = () if sort is None else parse_sort(sort)
         requests = facet_requests(facets) if facets else []
         request = None
         if len(queries) == 1:
@@ -389,7 +390,7 @@ class Index:
         if keys or group is not None or after is not None:
             if request is None:
                 raise SettingsError("sort, group and after are for one query at a time")
-            match = searcher.matched(queries[0], model, filter, weights, operator)
+            match = searcher.matched(queries[0], model, filter, weights, operator, most)
             rows, scores, more = search(queries, max(int(np.count_nonzero(match)), 1))
             found = int((rows[0] >= 0).sum())
             rows, scores = rows[:, :found], scores[:, :found]
@@ -416,7 +417,8 @@ class Index:
         return Hits(
             rows, scores, searcher.collection, tuple(notices), tuple(counted),
             Asked(
-                tuple(queries), request, {"model": model, "fields": weights, "operator": operator}
+                tuple(queries), request,
+                {"model": model, "fields": weights, "operator": operator, "most": most},
             ),
         )  # fmt: skip
 
@@ -453,7 +455,7 @@ class Index:
         single = isinstance(query, _ONE)
         queries = _query_list(query)
         searcher = self._searcher
-        weights = _field_weights(fields, searcher.collection)
+        weights = field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
@@ -478,7 +480,7 @@ class Index:
         from fastseq.search.explaining import explain
 
         searcher = self._searcher
-        weights = _field_weights(fields, searcher.collection)
+        weights = field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             query = _parsed(query, searcher.collection, operator, [])
@@ -736,30 +738,6 @@ def _least_depth(k: int, queries: int, collection: Collection) -> int:
     """k, or the number of documents where memory for k hits would be wasted."""
     most = max(collection.documents, 1)
     return most if most < k and _PADDED_HITS < k * queries <= MOST_HITS else k
-
-
-def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] | None:
-    """The weights of the fields of a search."""
-    if fields is None:
-        return None
-    if isinstance(fields, Mapping):
-        given = {string("fields", name): weight for name, weight in fields.items()}
-    else:
-        given = dict.fromkeys(strings("fields", fields), 1.0)
-    if not given:
-        raise SettingsError("fields must name at least one field")
-    for name in given:
-        if name not in collection.fields:
-            raise DataError(
-                f"no field {name!r}; fields of this index are: "
-                f"{', '.join(collection.fields) or 'none'}; stored columns are: "
-                f"{', '.join(stored_names(collection)) or 'none'}; {TO_INDEX}"
-            )
-    wanted = f"a number above 0 and at most {LARGEST_WEIGHT:g}"
-    return {
-        name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
-        for name, weight in given.items()
-    }
 
 
 def _with_synonyms(

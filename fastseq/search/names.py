@@ -6,10 +6,16 @@ stored column a clause is a condition, which becomes the text of a filter (store
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from fastseq import query as values
-from fastseq.errors import DataError
+from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.patterns import wildcard_pieces
+from fastseq.search.ranking import LARGEST_WEIGHT
+from fastseq.settings import real, string, strings
+
+Fields = str | Sequence[str] | Mapping[str, float] | None
 
 TO_INDEX = "text columns indexed as fields can be searched by themselves"
 
@@ -140,3 +146,27 @@ def _escaped(text: str) -> str:
 
 def _quoted(column: str) -> str:
     return '"' + column.replace('"', '""') + '"'
+
+
+def field_weights(fields: Fields, collection: Collection) -> dict[str, float] | None:
+    """The weights of the fields of a search."""
+    if fields is None:
+        return None
+    if isinstance(fields, Mapping):
+        given = {string("fields", name): weight for name, weight in fields.items()}
+    else:
+        given = dict.fromkeys(strings("fields", fields), 1.0)
+    if not given:
+        raise SettingsError("fields must name at least one field")
+    for name in given:
+        if name not in collection.fields:
+            raise DataError(
+                f"no field {name!r}; fields of this index are: "
+                f"{', '.join(collection.fields) or 'none'}; stored columns are: "
+                f"{', '.join(stored_names(collection)) or 'none'}; {TO_INDEX}"
+            )
+    wanted = f"a number above 0 and at most {LARGEST_WEIGHT:g}"
+    return {
+        name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
+        for name, weight in given.items()
+    }

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 MOST_WORDS = 1024  # of a prefix, wildcard, regular expression or fuzzy word
 _CACHED_TEXTS = 1 << 12
+_SHOWN = 80  # characters of a query in a notice
 
 
 class QueryAnalyzer:
@@ -112,8 +113,9 @@ class Resolver:
               text
     operator  "or" or "and": how several tokens of a text are joined
     notices   what was left out, for the user
-    most      the most terms of a prefix, wildcard, regular expression or fuzzy word; None for all,
-              where documents are counted and not scored
+    most      the most terms of a prefix, wildcard, regular expression or fuzzy word that is
+              scored; None for all. Others match every word: those of prohibited clauses, filters
+              and constant scores
 
     One for each query: clauses keep the posting lists that they have read.
     """
@@ -149,7 +151,9 @@ class Resolver:
                 inner = self.resolve(query.query)
                 return None if inner is None else BoostClause(inner, query.factor)
             case values.ConstantScore():
+                most, self.most = self.most, None
                 inner = self.resolve(query.query)
+                self.most = most
                 return None if inner is None else ConstantClause(inner, query.score)
             case values.All():
                 leaves = self._collection.leaves
@@ -284,16 +288,21 @@ class Resolver:
 
     def _boolean(self, query: values.Boolean) -> Clause | None:
         groups: list[list[Clause]] = []
+        most = self.most
         for parts in (query.must, query.should, query.must_not, query.filter):
             groups.append([])
+            self.most = most if len(groups) <= 2 else None  # the last two are not scored
             for part in parts:  # no comprehension: queries in each other take two frames each
                 clause = self.resolve(part)
                 if clause is not None:
                     groups[-1].append(clause)
+        self.most = most
         must, should, must_not, filters = groups
         if query.children() and not any(groups):
             return None
         if not (must or should or filters):
+            if must_not:
+                self._notice(only_prohibited(query))
             return ConstantClause(
                 self._mask(lambda s: np.zeros(self._documents(s), np.uint8)), 0.0
             )
@@ -450,6 +459,14 @@ def _slot(searcher: Reader, word: TermClause | MergedClause, s: int) -> Int32:
 def too_many_words(query: values.Query, total: int) -> str:
     """The notice for a pattern that matches more than MOST_WORDS words."""
     return f"{query} matches {total:,} words: searched for the {MOST_WORDS:,} most frequent ones"
+
+
+def only_prohibited(query: values.Boolean) -> str:
+    """The notice for a Boolean that matches nothing, since it has prohibited clauses alone."""
+    text = str(values.Boolean(must_not=query.must_not))
+    if len(text) > _SHOWN:
+        text = f"{text[:_SHOWN]}…"
+    return f"only prohibited clauses: {text} matches nothing, *:* {text} all other documents"
 
 
 def group_terms(

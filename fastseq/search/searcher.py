@@ -208,12 +208,14 @@ class Searcher:
         self, queries: Sequence[Query | values.Query], k: int, model: RankingModel,
         threads: int | None, device: str = "cpu", filter: Any = None,
         fields: Mapping[str, float] | None = None, operator: str = "or",
+        most: int | None = MOST_WORDS,
     ) -> tuple[Int32, Float32, list[str]]:  # fmt: skip
         """(rows, scores, notices) of queries of any kind; rows and scores as `search` returns them.
 
         fields    the weights of the fields in which words without a field are looked up; None for
                   the text
         operator  "or" or "and": how the words of a text are joined
+        most      terms of a pattern that is scored; None for all
         """
         k = whole("k", k, 1, below=1 << 128)
         if k * max(len(queries), 1) > MOST_HITS:
@@ -223,7 +225,7 @@ class Searcher:
         if len(queries) == 1 and type(device) is str and device == "cpu" and fields is None:
             thread_count(threads)
             notices: list[str] = []
-            one = self.single.find(queries[0], k, model, filter, operator, notices)
+            one = self.single.find(queries[0], k, model, filter, operator, notices, most)
             if one is not None:
                 return *one, notices
         structured = [
@@ -249,7 +251,7 @@ class Searcher:
         notices = []
         if fields is None:
             flat = partial(self._find_flat, operator=operator)
-            groups = partial(self._find_groups, notices)
+            groups = partial(self._find_groups, notices, most)
             for find in (self._find_phrases, flat, groups):
                 some = [given[i] for i in left]
                 at = [structured[i] for i in left]
@@ -259,7 +261,7 @@ class Searcher:
             places = [structured[i] for i in left]
             some = [given[i] for i in left]
             rows[places], scores[places] = self._evaluate(
-                some, k, model, threads, filter, fields, operator, notices  # type: ignore[arg-type]
+                some, k, model, threads, filter, fields, operator, notices, most  # type: ignore[arg-type]
             )
         return rows, scores, list(dict.fromkeys(notices))
 
@@ -339,7 +341,7 @@ class Searcher:
     ) -> int:  # fmt: skip
         """The number of documents that match a query of any kind."""
         notices = [] if notices is None else notices
-        clause = self._clause(query, model, fields, operator, notices, every_word=True)
+        clause = self._clause(query, model, fields, operator, notices, None)
         if clause is None:
             return 0
         if isinstance(clause, GroupClause) and clause.view is self.collection:
@@ -396,9 +398,9 @@ class Searcher:
         return [i for i in range(len(queries)) if own[i] is None or i in others]
 
     def _find_groups(
-        self, notices: list[str], rows: Int32, scores: Float32, places: Sequence[int],
-        queries: Sequence[values.Query], k: int, model: RankingModel, threads: int | None,
-        filter: Any,
+        self, notices: list[str], most: int | None, rows: Int32, scores: Float32,
+        places: Sequence[int], queries: Sequence[values.Query], k: int, model: RankingModel,
+        threads: int | None, filter: Any,
     ) -> list[int]:  # fmt: skip
         """Fill in the hits of the queries that are patterns; returns the numbers of the others."""
         every, collection = list(range(len(queries))), self.collection
@@ -414,8 +416,8 @@ class Searcher:
             match = pattern_match(query, self.analyzer.splitter)
             if match is None:
                 continue
-            terms, total = group_terms(collection, collection, match, MOST_WORDS)
-            if total > MOST_WORDS:
+            terms, total = group_terms(collection, collection, match, most)
+            if most is not None and total > most:
                 notices.append(too_many_words(query, total))
             chosen.append(i)
             groups.append(terms)
@@ -432,6 +434,7 @@ class Searcher:
     def _evaluate(
         self, queries: Sequence[values.Query], k: int, model: RankingModel, threads: int | None,
         filter: Any, fields: Mapping[str, float] | None, operator: str, notices: list[str],
+        most: int | None = MOST_WORDS,
     ) -> tuple[Int32, Float32]:  # fmt: skip
         """The hits of queries, clause by clause; `notices` gets those of each."""
         collection = self.collection
@@ -441,7 +444,7 @@ class Searcher:
         noticed: list[list[str]] = [[] for _ in range(n)]  # in the order of the queries
 
         def work(q: int) -> None:
-            resolver = Resolver(self, model, fields, operator, noticed[q])
+            resolver = Resolver(self, model, fields, operator, noticed[q], most)
             clause = resolver.resolve(queries[q])
             if clause is None or not depth:
                 return
@@ -473,19 +476,19 @@ class Searcher:
     def matched(
         self, query: Query | values.Query, model: RankingModel, filter: Any = None,
         fields: Mapping[str, float] | None = None, operator: str = "or",
-        notices: list[str] | None = None, every_word: bool = False,
+        most: int | None = None,
     ) -> UInt8:  # fmt: skip
-        """uint8[rows]: 1 for every document that matches a query of any kind; `notices` gets what
-        was left out, unless patterns match `every_word`, with no limit."""
-        notices = [] if notices is None else notices
-        clause = self._clause(query, model, fields, operator, notices, every_word)
+        """uint8[rows]: 1 for every document that matches a query of any kind; `most` as of
+        `find`."""
+        clause = self._clause(query, model, fields, operator, [], most)
         if clause is None:
             return np.zeros(self.collection.rows, np.uint8)
         return self.evaluator(model, filter).matched(plan_of(clause))
 
     def _clause(
         self, query: Query | values.Query, model: RankingModel,
-        fields: Mapping[str, float] | None, operator: str, notices: list[str], every_word: bool,
+        fields: Mapping[str, float] | None, operator: str, notices: list[str],
+        most: int | None,
     ) -> Clause | None:  # fmt: skip
         """The clause of a query of any kind; None where it has no words."""
         if isinstance(query, Mapping):
@@ -495,7 +498,6 @@ class Searcher:
             terms: list[Clause] = [self.term(term) for term in _terms_of(query)]
             return BooleanClause(self.collection, (), terms, (), (), 1) if terms else None
         value = values.Term(query) if isinstance(query, str) else query
-        most = None if every_word else MOST_WORDS
         return Resolver(self, model, fields, operator, notices, most).resolve(value)
 
     def evaluator(self, model: RankingModel, filter: Any = None) -> Evaluator:

@@ -111,10 +111,10 @@ class SingleSearch:
 
     def find(
         self, query: Any, k: int, model: RankingModel, filter: Any, operator: str,
-        notices: list[str],
+        notices: list[str], most: int | None = MOST_WORDS,
     ) -> tuple[Int32, Float32] | None:  # fmt: skip
-        """(rows int32[1, k], scores float32[1, k]) as `Searcher.find` returns them; `notices` gets
-        those of the query."""
+        """(rows int32[1, k], scores float32[1, k]) as `Searcher.find` returns them, `most` as
+        there; `notices` gets those of the query."""
         searcher = self._searcher
         if type(model) is not BM25 or model.variant not in ADDITIVE:
             return None
@@ -124,7 +124,7 @@ class SingleSearch:
         if type(query) is str:  # the other tests cost more
             pass
         elif isinstance(query, PATTERNS):
-            return self._find_pattern(query, k, model, filter, notices)
+            return self._find_pattern(query, k, model, filter, notices, most)
         elif isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
             phrase = phrase_terms(query, table.tokens_of, table.groups.__contains__)
             if phrase is not None:
@@ -243,7 +243,8 @@ class SingleSearch:
         return None if overflow else (rows, scores)
 
     def _find_pattern(
-        self, query: PATTERNS, k: int, model: BM25, filter: Any, notices: list[str]
+        self, query: PATTERNS, k: int, model: BM25, filter: Any, notices: list[str],
+        most: int | None,
     ) -> tuple[Int32, Float32] | None:
         searcher, collection = self._searcher, self._searcher.collection
         if query.field is not None:
@@ -251,13 +252,13 @@ class SingleSearch:
         match = pattern_match(query, searcher.analyzer.splitter)
         if match is None:
             return None
-        group, total = group_terms(collection, collection, match, MOST_WORDS)
+        group, total = group_terms(collection, collection, match, most)
         rows, scores, refused = searcher.groups.search(
             searcher.scorer(model), [group], k, model, searcher.passing(filter).rows
         )
         if refused:
             return None
-        if total > MOST_WORDS:
+        if most is not None and total > most:
             notices.append(too_many_words(query, total))
         return rows, scores
 
@@ -287,7 +288,7 @@ def flat_query(query: str | Query, table: TermTable, operator: str) -> FlatQuery
         return flat_query(query.text, table, operator)
     if operator != "or":
         return None
-    if isinstance(query, Boolean) and len(query.must) + len(query.should) > _MOST_TERMS:
+    if isinstance(query, Boolean) and len(query.children()) > _MOST_TERMS:
         table.learn(clause_texts(query))  # together, which is faster than one by one
     return flatten(query, table.numbers_of)
 

@@ -7,7 +7,7 @@ r"""The text syntax of queries: that of Lucene's classic query parser.
     (a OR b) AND c                groups
     cat^2  "black cat"^0.5  (a b)^3   boosts
     pre*  w?ld*  *wild            words by prefix and by wildcards
-    word~  word~1  word~0.8       words within two edits, one edit, a similarity
+    word~  word~1  word~0.8       words within two edits, the most, one edit, a similarity
     /joh?n(ath[oa]n)/             words by regular expression
     title:word  title:(a b)  title:"a b"   a clause in a field
     year:[2000 TO 2010]  year:{2000 TO *]  year:>=2000  year:<5   ranges, { without the bound
@@ -41,6 +41,7 @@ from typing import NamedTuple, NoReturn
 
 from fastseq.errors import SettingsError, quoted
 from fastseq.query import (
+    MAX_EDITS,
     MAX_SCORE,
     OPERATOR_WORDS,
     All,
@@ -96,7 +97,8 @@ class Parsed(NamedTuple):
     """A parsed text.
 
     query  : what it asks for
-    notice : why it was taken for plain words though it is written otherwise, else None
+    notice : what was not taken as it is written, such as a malformed text for plain words, else
+             None
     plain  : whether the query is Term(text)
     """
 
@@ -139,11 +141,14 @@ def parse(
         return _words(text, operator, _MalformedError("invalid Unicode", invalid.start()))
     if is_plain(text):
         return Parsed(Term(text), None, True) if operator == "or" else _words(text, operator, None)
+    parser = _Parser(text, operator == "and", fields, columns)
     try:
-        query = _Parser(text, operator == "and", fields, columns).parse()
+        query = parser.parse()
     except _MalformedError as error:
         return _words(text, operator, error)
-    return _words(text, operator, None) if query is None else Parsed(query, None, False)
+    if query is None:
+        return _words(text, operator, None)
+    return Parsed(query, "; ".join(dict.fromkeys(parser.notices)) or None, False)
 
 
 def as_words(text: str, operator: str, problem: str) -> Parsed:
@@ -184,8 +189,8 @@ class _Group:
 class _Parser:
     """One pass over a text, with a stack of open groups."""
 
-    __slots__ = ("columns", "end", "every", "field", "fields", "group", "open", "pending",
-                 "plain", "text")  # fmt: skip
+    __slots__ = ("columns", "end", "every", "field", "fields", "group", "notices", "open",
+                 "pending", "plain", "text")  # fmt: skip
 
     def __init__(
         self, text: str, every: bool, fields: Collection[str], columns: Collection[str]
@@ -200,6 +205,7 @@ class _Parser:
         self.pending = 0  # where the last operator, sign or field begins
         self.group = _Group(None, 0)
         self.open: list[_Group] = []
+        self.notices: list[str] = []
 
     def parse(self) -> Query | None:
         """The query; None for words alone. Raises _MalformedError."""
@@ -512,6 +518,11 @@ class _Parser:
             raise _MalformedError(
                 f"edits must be a whole number or a similarity below 1, not ~{_short(fuzzy)}", at
             )
+        if edits > MAX_EDITS:
+            self.notices.append(
+                f"{_short(word)}~{_short(fuzzy)}: at most {MAX_EDITS} edits are searched for"
+            )
+            edits = MAX_EDITS
         return self.finished(Fuzzy(word, edits, field=field), boost, after)
 
     def finished(self, query: Query, boost: float | None, at: int) -> int:
@@ -554,15 +565,16 @@ _READERS = {
 
 
 def _edits(text: str, length: int) -> int | None:
-    """The edits of ~text after a word of a length; None where the text is no number of them."""
+    """The edits of ~text after a word of a length, at most MAX_EDITS of a similarity; None where
+    the text is no number of them."""
     if not text:
-        return 2
+        return MAX_EDITS
     if not _NUMBER.fullmatch(text):
         return None
     number = Fraction(text)
     if number >= 1:
-        return min(2, int(number)) if number.denominator == 1 else None
-    return min(2, int((1 - number) * length)) if number else 0
+        return int(number) if number.denominator == 1 else None
+    return min(MAX_EDITS, int((1 - number) * length)) if number else 0
 
 
 def _short(text: str) -> str:

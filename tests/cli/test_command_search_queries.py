@@ -331,6 +331,27 @@ def test_count(search: Search) -> None:
     assert search("-", "--count", stdin="-cat").out == "0\n"
 
 
+@pytest.mark.parametrize(
+    ("query", "shown", "others"), [("!cat", "-cat", 2), ("NOT cat NOT dog", "-cat -dog", 1)]
+)
+def test_only_prohibited_words(search: Search, query: str, shown: str, others: int) -> None:
+    notice = f"Notice: only prohibited clauses: {shown} matches nothing, *:* {shown} all other"
+    for words in (("--count",), JSON, (*JSON, "--sort", "year"), (*JSON, "--facet", "lang")):
+        ran = search(query, *words)
+        assert ran.code == 0
+        assert ran.err.count(notice) == 1
+    assert search(f"*:* {shown}", "--count").out == f"{others}\n"
+
+
+def test_more_edits_than_there_can_be(search: Search) -> None:
+    expected = search("caat~2", *JSON)
+    for words in (JSON, ("--count",)):
+        ran = search("caat~5", *words)
+        assert ran.code == 0
+        assert ran.err == "Notice: caat~5: at most 2 edits are searched for\n"
+    assert search("caat~5", *JSON).out == expected.out
+
+
 def test_snippets(search: Search) -> None:
     found = search('"black cat"', "--snippets", *JSON).json
     (hit,) = found
@@ -386,10 +407,12 @@ def test_a_prefix_of_many_words_is_reported(run: Run) -> None:
     said = "Notice: a* matches 2,000 words: searched for the 1,024 most frequent ones\n"
     counted = run("search", "a*", "-i", "index", "--count")
     assert (counted.out, counted.err) == ("4\n", "")
-    for words in (JSON, ("--explain", "-k", "1"), ("--sort", "text")):
+    for words in (JSON, ("--explain", "-k", "1"), ("--sort", "_score"), ("--group", "text")):
         ran: Ran = run("search", "a*", "-i", "index", *words)
         assert ran.code == 0
         assert said in ran.err
+    every = run("search", "a*", "-i", "index", "--sort", "text", "--format", "json")
+    assert ids(every) == [0, 2, 3, 1]
 
 
 def test_documents_like_another(search: Search) -> None:

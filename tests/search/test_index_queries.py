@@ -218,7 +218,8 @@ def test_what_matches(
     assert index.count(value, filter="lang = 'en'") == len(filtered.ids[0])
     if text is not None:
         found = index.search(text, ALL, syntax="query")
-        assert found.notices == ()
+        assert found.notices == hits.notices
+        assert len(found.notices) == (text == "-cat")
         if not text.startswith("d?t"):
             assert_equal(found, hits)
         assert {*found.ids[0]} == expected
@@ -270,6 +271,29 @@ def test_notices_have_one_order_on_any_number_of_threads(tmp_path: Path) -> None
     ]
     for threads in (1, 4):
         assert [*index.search(queries, threads=threads).notices] == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        (Boolean(must_not=["cat"]), "-cat"),
+        (Boolean(must_not=["cat", Phrase("a b")]), '-cat -"a b"'),
+        (Boolean(must=["dog"], should=[Boolean(must_not=["cat"])]), "-cat"),
+        (Boolean(must=["the", "?"], must_not=["cat"]), "-cat"),
+        (Boolean(must_not=["x" * 500]), f"-{'x' * 79}…"),
+    ],
+)
+def test_prohibited_clauses_alone_have_a_notice(tmp_path: Path, query: Query, shown: str) -> None:
+    rows = [{"text": "the dog"}, {"text": "a cat"}]
+    analyzer = Analyzer(stopwords="english")
+    index = Index.build(rows, tmp_path / "index", analyzer=analyzer, threads=1)
+    notice = f"only prohibited clauses: {shown} matches nothing, *:* {shown} all other documents"
+    counted: list[str] = []
+    index.count(query, notices=counted)
+    assert counted == [notice]
+    assert index.search(query).notices == index.search([query, "dog"]).notices == (notice,)
+    none = Boolean(must=["dog"], must_not=["cat"]), Boolean([All()], must_not=["cat"]), Boolean()
+    assert index.search([*none, Boolean(must_not=["the"])]).notices == ()
 
 
 # ---- fields

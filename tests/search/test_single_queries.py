@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from fastseq import BM25, TFIDF, Index
 from fastseq.query import Boolean, Phrase, Prefix, Query, Term
+from fastseq.search.term_table import TermTable
+from fastseq.types import Texts
 
 WORDS = [f"w{n}" for n in range(30)]
 ABSENT = "never"
@@ -226,3 +228,24 @@ def test_many_threads(tmp_path: Path) -> None:
     batch = fresh.search(asked)
     assert np.concatenate([one.rows for one in hits]).tolist() == batch.rows.tolist()
     assert np.concatenate([one.scores for one in hits]).tobytes() == batch.scores.tobytes()
+
+
+@pytest.mark.parametrize("role", ["must", "should", "must_not"])
+@pytest.mark.parametrize("call", [Index.search, Index.count])
+def test_words_of_many_clauses_are_looked_up_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, call: Any
+) -> None:
+    index = built(tmp_path / "index", (200, 5), delete=0).index
+    looked_up: list[int] = []
+    look_up = TermTable.of
+
+    def counted(table: TermTable, texts: Texts) -> Any:
+        looked_up.append(len(texts))
+        return look_up(table, texts)
+
+    monkeypatch.setattr(TermTable, "of", counted)
+    clauses: dict[str, list[str]] = {"must": ["w0"]}
+    clauses[role] = [f"z{n}" for n in range(500)]
+    call(index, Boolean(**clauses))
+    assert sum(looked_up) >= 500
+    assert len(looked_up) < 5

@@ -116,7 +116,6 @@ def either(*queries: Query | str) -> Boolean:
         ("word~", Fuzzy("word")),
         ("word~1", Fuzzy("word", 1)),
         ("word~2", Fuzzy("word", 2)),
-        ("word~7", Fuzzy("word", 2)),
         ("word~1.0", Fuzzy("word", 1)),
         ("word~0", Fuzzy("word", 0)),
         ("word~0.8", Fuzzy("word", 0)),
@@ -456,6 +455,31 @@ def test_large_texts() -> None:
     assert parse("+(" * 200 + "a" + ")" * 200).notice is not None
 
 
+@pytest.mark.parametrize(
+    ("text", "expected", "notice"),
+    [
+        ("word~7", Fuzzy("word", 2), "word~7: at most 2 edits are searched for"),
+        ("word~3.0", Fuzzy("word", 2), "word~3.0: at most 2 edits are searched for"),
+        ("+title:word~5^2 a", Boolean(Boost(Fuzzy("word", 2, field="title"), 2), Term("a")),
+         "word~5: at most 2 edits are searched for"),
+        ("a~3 b~1 c~4 (a~3 b)",
+         Boolean(should=[Fuzzy("a"), Fuzzy("b", 1), Fuzzy("c"),
+                         Boolean(should=[Fuzzy("a"), Term("b")])]),
+         "a~3: at most 2 edits are searched for; c~4: at most 2 edits are searched for"),
+    ],
+)  # fmt: skip
+def test_more_edits_than_there_can_be(text: str, expected: Query, notice: str) -> None:
+    found = parse(text, fields=FIELDS, columns=COLUMNS)
+    assert found == (expected, notice, False)
+
+
+@pytest.mark.parametrize("operator", ["or", "and"])
+def test_a_malformed_text_has_no_notice_of_its_edits(operator: str) -> None:
+    found = parse('word~7 "', operator=operator)
+    assert found.notice is not None
+    assert "edits" not in found.notice
+
+
 # ---- random texts
 
 
@@ -464,7 +488,7 @@ def checked(text: str, operator: str = "or") -> None:
     found = parse(text, operator=operator, fields=FIELDS, columns=COLUMNS)
     assert found.plain == (found.query == Term(text))
     if found.notice is not None and operator == "or":
-        assert found.plain
+        assert found.plain or "at most 2 edits" in found.notice
     if not found.plain:
         for query in walk(found.query):
             assert not isinstance(query, Term) or query.text
