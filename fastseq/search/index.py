@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq import query as values
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, SettingsError, quoted
 from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
 from fastseq.search.columns import FacetRequest, facet_counts, facet_requests, parse_sort
@@ -751,13 +751,15 @@ def _field_weights(fields: Fields, collection: Collection) -> dict[str, float] |
     for name in given:
         if name not in collection.fields:
             raise DataError(
-                f"no field {name!r}; fields of this index are: "
+                f"no field {quoted(name)}; fields of this index are: "
                 f"{', '.join(collection.fields) or 'none'}; stored columns are: "
                 f"{', '.join(stored_names(collection)) or 'none'}; {TO_INDEX}"
             )
     wanted = f"a number above 0 and at most {LARGEST_WEIGHT:g}"
     return {
-        name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
+        name: real(
+            f"the weight of {quoted(name)}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted
+        )
         for name, weight in given.items()
     }
 

@@ -7,7 +7,7 @@ stored column a clause is a condition, which becomes the text of a filter (store
 from __future__ import annotations
 
 from fastseq import query as values
-from fastseq.errors import DataError
+from fastseq.errors import DataError, quoted
 from fastseq.index.collection import Collection
 from fastseq.search.patterns import wildcard_pieces
 
@@ -54,7 +54,8 @@ def is_column(collection: Collection, query: values.Query) -> bool:
     if name in (together := _text_columns(collection)) and not isinstance(query, values.Exists):
         others = ", ".join(repr(other) for other in together if other != name)
         raise DataError(
-            f"the column {name!r} was indexed together with {others}, and cannot be searched by "
+            f"the column {quoted(name)} was indexed together with {others}, and cannot be "
+            "searched by "
             f"itself; {TO_INDEX}"
         )
     if field_at(collection.schema, name) is None:
@@ -68,7 +69,7 @@ def no_name(collection: Collection, name: str, only_fields: bool = False) -> str
     fields = ", ".join(searchable(collection))
     columns = ", ".join(stored_names(collection))
     return (
-        f"no {what} {name!r}; fields are: {fields or 'none'}; stored columns are: "
+        f"no {what} {quoted(name)}; fields are: {fields or 'none'}; stored columns are: "
         f"{columns or 'none'}; {TO_INDEX}"
     )
 
@@ -105,7 +106,8 @@ def condition_of(query: values.Query, collection: Collection) -> str:
             return _like(query.field, pattern)
     name: str = getattr(query, "field", "")
     raise DataError(
-        f"{name!r} is a stored column, not a field of the index: it can be searched for values, "
+        f"{quoted(name)} is a stored column, not a field of the index: it can be searched for "
+        "values, "
         "ranges, prefixes and wildcards"
     )
 
