@@ -437,7 +437,7 @@ def test_cursors_of_other_commits_and_requests(large: Index, folder: Path) -> No
     for wrong in ("", "x", "é", text[:-4], text + "AAAA", "A" * 34):
         with pytest.raises(SettingsError, match="after must be the cursor of a page of hits"):
             decode_cursor(collection, 1, wrong)
-    with pytest.raises(SettingsError, match="after must be the cursor of a page of hits, not 5"):
+    with pytest.raises(SettingsError, match=r"after must be the cursor .*, not 5"):
         decode_cursor(collection, 1, 5)
 
 
