@@ -9,7 +9,8 @@ index. Within another query a string is a Term, and lists become tuples. A wrong
 SettingsError. Queries are nested at most 200 deep, which bounds every recursion over them.
 
 `str(query)` is the query in the syntax of search/syntax.py, Lucene's, where that can express it:
-parsing the text gives an equal query. Otherwise it is the repr.
+parsing the text gives an equal query, where numbers and dates of a Range are their text, which
+stands for a value of the column's type. Otherwise it is the repr.
 """
 
 from __future__ import annotations
@@ -248,6 +249,16 @@ def _score(name: str, value: Any) -> float:
     return real(name, value, lambda number: 0 <= number <= MAX_SCORE, wanted)
 
 
+def _edits(value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if isinstance(value, bool) or number not in (0, 1, 2):
+        raise SettingsError(f"max_edits must be 0, 1 or 2, not {quoted(value)}")
+    return number
+
+
 def _bound(name: str, value: Any) -> Bound:
     """The bound, NumPy's integers as int."""
     if isinstance(value, str):
@@ -269,6 +280,17 @@ def _bound(name: str, value: Any) -> Bound:
         f"{name} must be a string, a number, True or False, a date, a datetime or None, "
         f"not {quoted(value)}"
     )
+
+
+def _bound_text(bound: str | float | datetime.date | Decimal) -> str | None:
+    """The text that stands for a bound; None for an infinite number."""
+    if isinstance(bound, datetime.date):
+        return bound.isoformat()
+    if isinstance(bound, bool):
+        return str(bound).lower()
+    if isinstance(bound, float | Decimal) and math.isinf(bound):
+        return None
+    return str(bound)
 
 
 # ---- the text syntax
@@ -473,7 +495,7 @@ class Fuzzy(Query):
         _check_text("text", self.text, self.field)
         _set(
             self,
-            max_edits=whole("max_edits", self.max_edits, 0, MAX_EDITS + 1),
+            max_edits=_edits(self.max_edits),
             prefix_length=whole("prefix_length", self.prefix_length, 0),
         )
 
@@ -521,11 +543,12 @@ class Range(Query):
         for bound in (self.low, self.high):
             if bound is None:
                 bounds.append("*")
-            elif isinstance(bound, str):
-                simple = _SIMPLE_BOUND.fullmatch(bound) and bound != "TO"
-                bounds.append(bound if simple else _quoted_text(bound))
-            else:
+                continue
+            text = _bound_text(bound)
+            if text is None:
                 return None
+            simple = _SIMPLE_BOUND.fullmatch(text) and text != "TO"
+            bounds.append(text if simple else _quoted_text(text))
         opening, closing = "{["[self.include_low], "}]"[self.include_high]
         return _in_field(self.field, f"{opening}{bounds[0]} TO {bounds[1]}{closing}")
 

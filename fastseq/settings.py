@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fastseq import machine
-from fastseq.errors import SettingsError
+from fastseq.errors import SettingsError, quoted
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -25,13 +25,17 @@ def parse_size(text: str | int) -> int:
     """The bytes of "256MB", "1GB", "1.5 GiB" or a plain number; units are powers of 1024. Raises
     SettingsError for anything else, and for less than one byte."""
     if isinstance(text, bool) or not isinstance(text, str | int):
-        raise SettingsError(f"a size must be a number of bytes or text like 256MB, not {text!r}")
+        raise SettingsError(
+            f"a size must be a number of bytes or text like 256MB, not {quoted(text)}"
+        )
     found = _SIZE.fullmatch(str(text))
     if found is None:
-        raise SettingsError(f"cannot read {str(text)!r} as a size; write it like 256MB or 1GB")
+        raise SettingsError(
+            f"cannot read {quoted(str(text))} as a size; write it like 256MB or 1GB"
+        )
     size = math.floor(float(found[1]) * UNITS[found[2].lower()])
     if size < 1:
-        raise SettingsError(f"a size must be at least one byte, not {str(text)!r}")
+        raise SettingsError(f"a size must be at least one byte, not {quoted(str(text))}")
     return size
 
 
@@ -58,9 +62,11 @@ def whole(name: str, value: Any, least: int, below: int = 1 << 31) -> int:
     except TypeError:
         number = least - 1
     if isinstance(value, bool) or number < least:
-        raise SettingsError(f"{name} must be a whole number of at least {least}, not {value!r}")
+        raise SettingsError(
+            f"{name} must be a whole number of at least {least}, not {quoted(value)}"
+        )
     if number >= below:
-        raise SettingsError(f"{name} must be a whole number below {below}, not {value!r}")
+        raise SettingsError(f"{name} must be a whole number below {below}, not {quoted(value)}")
     return number
 
 
@@ -77,13 +83,14 @@ def file_path(name: str, value: Any) -> Path:
             return path
     except (TypeError, ValueError):  # a lone surrogate among them
         pass
-    raise SettingsError(f"{name} must be a path, a string or os.PathLike, not {value!r}")
+    raise SettingsError(f"{name} must be a path, a string or os.PathLike, not {quoted(value)}")
 
 
 def string(name: str, value: Any) -> str:
     """The string itself. Raises SettingsError unless it is a string of valid Unicode."""
-    if not isinstance(value, str) or _has_surrogate(value):
-        raise SettingsError(f"{name} must be a string, not {value!r}")
+    if not isinstance(value, str):
+        raise SettingsError(f"{name} must be a string, not {quoted(value)}")
+    _check_unicode(name, value)
     return value
 
 
@@ -91,26 +98,31 @@ def strings(name: str, value: Any) -> list[str]:
     """One or several strings as a list. Raises SettingsError for anything else."""
     several = isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | Mapping)
     values = [value] if isinstance(value, str) or not several else list(value)
-    if not all(isinstance(item, str) and not _has_surrogate(item) for item in values):
-        raise SettingsError(f"{name} must be a string or a list of strings, not {value!r}")
+    if not all(isinstance(item, str) for item in values):
+        raise SettingsError(f"{name} must be a string or a list of strings, not {quoted(value)}")
+    for item in values:
+        _check_unicode(name, item)
     return values
 
 
-def _has_surrogate(text: str) -> bool:
-    return not text.isascii() and _SURROGATE.search(text) is not None
+def _check_unicode(name: str, text: str) -> None:
+    found = None if text.isascii() else _SURROGATE.search(text)
+    if found is not None:
+        where = f"a lone surrogate at character {found.start() + 1} of {quoted(text)}"
+        raise SettingsError(f"{name} must be valid Unicode: {where}")
 
 
 def function(name: str, value: Any) -> Any:
     """The value itself. Raises SettingsError unless it is a function or None."""
     if value is not None and not callable(value):
-        raise SettingsError(f"{name} must be a function, not {value!r}")
+        raise SettingsError(f"{name} must be a function, not {quoted(value)}")
     return value
 
 
 def flag(name: str, value: Any) -> bool:
     """The setting `name` itself. Raises SettingsError unless it is True or False."""
     if type(value).__name__ not in ("bool", "bool_"):  # NumPy's too
-        raise SettingsError(f"{name} must be True or False, not {value!r}")
+        raise SettingsError(f"{name} must be True or False, not {quoted(value)}")
     return bool(value)
 
 
@@ -122,7 +134,7 @@ def real(name: str, value: Any, holds: Callable[[float], bool], wanted: str) -> 
     except OverflowError:
         number = None
     if number is None or not holds(number):
-        raise SettingsError(f"{name} must be {wanted}, not {value!r}")
+        raise SettingsError(f"{name} must be {wanted}, not {quoted(value)}")
     return number
 
 
@@ -135,7 +147,7 @@ def one_of(name: str, value: Any, known: Iterable[str]) -> str:
     """The setting `name` itself. Raises SettingsError, with the known names, for another one."""
     names = list(known)
     if not isinstance(value, str) or value not in names:
-        raise SettingsError(f"{name} is {value!r}; expected one of {', '.join(names)}")
+        raise SettingsError(f"{name} is {quoted(value)}; expected one of {', '.join(names)}")
     return value
 
 
@@ -144,7 +156,7 @@ def named(name: str, value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise SettingsError(f"{name} must be a dictionary of settings by name, not {value!r}")
+        raise SettingsError(f"{name} must be a dictionary of settings by name, not {quoted(value)}")
     return dict(value)
 
 
@@ -153,8 +165,8 @@ def parse_range(text: str, name: str) -> tuple[int, int]:
     unless both are at least 1 and ascending."""
     found = _RANGE.fullmatch(text)
     if found is None:
-        raise SettingsError(f"cannot read {name} {text!r}; write it like 1-2")
+        raise SettingsError(f"cannot read {name} {quoted(text)}; write it like 1-2")
     low, high = int(found[1]), int(found[2] or found[1])
     if not 1 <= low <= high:
-        raise SettingsError(f"{name} {text!r} must ascend and start at 1 or more")
+        raise SettingsError(f"{name} {quoted(text)} must ascend and start at 1 or more")
     return low, high

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, RowError, SettingsError, located
+from fastseq.errors import DataError, RowError, SettingsError, located, quoted
 from fastseq.index import KIND, format_version
 from fastseq.index import segment as layout
 from fastseq.index.impacts import QUERIES, ImpactsBuilder
@@ -339,7 +339,7 @@ class SegmentBuilder:
                 reader = DocumentReader(str(path), read, schema, documents.rows, documents.sizes)
                 return id_list(reader.take(rows, [column]).column(column))
 
-        where, place = f"column {column!r}", self._corpus.place
+        where, place = f"column {quoted(column)}", self._corpus.place
         refuse_duplicate_ids(hashes, ids_of, where, place)
 
     def _invert(self, first_row: int, encoded: list[Any]) -> list[Slice]:

@@ -45,8 +45,7 @@ if TYPE_CHECKING:
 
 Tokenizer = Callable[[str], list[str]]
 
-_NO_TERM = np.int32(-1)
-_ALL_LIVE: UInt8 = np.empty(0, np.uint8)
+EVERY_ROW: UInt8 = np.empty(0, np.uint8)  # in the place of a byte for each row: all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,7 @@ def occurrences(postings: Postings, live: UInt8 | None, terms: Int32) -> Int64:
     """int64[n]: the occurrences of each of some terms of postings in documents that are not
     deleted."""
     counts = np.empty(len(terms), np.int64)
-    count_occurrences(counts, postings, _ALL_LIVE if live is None else live, terms)
+    count_occurrences(counts, postings, EVERY_ROW if live is None else live, terms)
     return counts
 
 

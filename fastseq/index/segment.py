@@ -61,8 +61,8 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.kernels.core.varints import read_varints
-from fastseq.kernels.search.positions import BLOCK_BITS, read_positions
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings, frequencies
+from fastseq.kernels.search.positions import BLOCK_BITS
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings
 from fastseq.kernels.text.raw_words import copy_strings
 from fastseq.store.container import Container
 from fastseq.store.folder import Folder
@@ -291,22 +291,6 @@ class Field:
         if words is self.vocabulary:
             return self.sorted_terms, None
         return SortedWords(words), terms
-
-    def positions_of(self, term: int) -> tuple[Int64, Int32]:
-        """(ends int64[df + 1], positions) of the postings of a term: those of posting i are
-        positions[ends[i]:ends[i + 1]]. The segment must have positions.
-
-        Raises FormatError for damaged ones.
-        """
-        assert self.unverified_positions is not None
-        self.verify_positions(np.array([term], np.int32))
-        first, last = self.postings.term_posting[term : term + 2].tolist()
-        tfs = np.empty(last - first, np.int32)
-        frequencies(tfs, self.postings, first)
-        count = int(tfs.sum(dtype=np.int64))
-        ends, found = np.empty(last - first + 1, np.int64), np.empty(count, np.int32)
-        read_positions(found, ends, self.postings, *self.unverified_positions, term)
-        return ends, found
 
     @cached_property
     def word_table(self) -> RawWords | None:

@@ -31,7 +31,7 @@ from weakref import ref
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, SettingsError, quoted
 from fastseq.index.collection import Collection
 from fastseq.settings import strings, whole
 from fastseq.types import Float32, Int32, Int64, UInt64, ranges
@@ -101,7 +101,7 @@ def parse_sort(given: Any) -> tuple[SortKey, ...]:
     names = [key.column for key in keys]
     for name in names:
         if names.count(name) > 1:
-            raise SettingsError(f"sort: the column {name!r} is given twice")
+            raise SettingsError(f"sort: the column {quoted(name)} is given twice")
     return tuple(keys)
 
 
@@ -133,7 +133,7 @@ def facet_requests(given: Any) -> list[FacetRequest]:
     names = [one.column for one in found]
     for name in names:
         if names.count(name) > 1:
-            raise SettingsError(f"facet: the column {name!r} is given twice")
+            raise SettingsError(f"facet: the column {quoted(name)} is given twice")
     return found
 
 
@@ -143,17 +143,20 @@ def facet_request(
     """A request with the interval or ranges of a caller: numbers, numbers as text, dates and times
     or their text. Raises SettingsError for others."""
     if interval is not None and ranges is not None:
-        raise SettingsError(f"facet: the column {column!r} has an interval and ranges: give one")
+        raise SettingsError(
+            f"facet: the column {quoted(column)} has an interval and ranges: give one"
+        )
     if interval is not None:
         width = _literal(column, interval)
         if not isinstance(width, Decimal) and width not in CALENDAR:
             raise SettingsError(
-                f"facet: the interval {interval!r:.80} of {column!r} is neither a number nor one "
-                f"of {', '.join(CALENDAR)}"
+                f"facet: the interval {interval!r:.80} of {quoted(column)} is neither a number "
+                f"nor one of {', '.join(CALENDAR)}"
             )
         if isinstance(width, Decimal) and not Decimal("1e-300") <= width <= Decimal("1e300"):
             raise SettingsError(
-                f"facet: the interval of {column!r} must be a positive number, not {interval!r:.80}"
+                f"facet: the interval of {quoted(column)} must be a positive number, not "
+                f"{interval!r:.80}"
             )
         return FacetRequest(column, interval=width)
     if ranges is None:
@@ -161,8 +164,8 @@ def facet_request(
     edges = tuple(_literal(column, edge) for edge in ranges)
     if len(edges) < 2 or len({type(edge) for edge in edges}) > 1:
         raise SettingsError(
-            f"facet: the ranges of {column!r} must be two or more edges, all numbers or all dates "
-            "or times"
+            f"facet: the ranges of {quoted(column)} must be two or more edges, all numbers or "
+            "all dates or times"
         )
     return FacetRequest(column, ranges=edges)
 
@@ -183,7 +186,8 @@ def _literal(column: str, value: Any) -> Decimal | str:
         if not number.is_nan() and abs(number.adjusted()) <= _MOST_DIGITS:  # infinity has 0
             return number
     raise SettingsError(
-        f"facet: {value!r:.80} for the column {column!r} is neither a number nor a date or time"
+        f"facet: {value!r:.80} for the column {quoted(column)} is neither a number nor a date or "
+        "time"
     )
 
 
@@ -368,7 +372,8 @@ def single_values(collection: Collection, name: str, use: str) -> ColumnValues:
     column = stored_column(collection, name)
     if column.offsets is not None:
         raise DataError(
-            f"{use}: the column {name!r} is {column.kind}; expected one value in each document"
+            f"{use}: the column {quoted(name)} is {column.kind}; expected one value in each "
+            "document"
         )
     return column
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastseq.index.collection import Collection, Leaf
+from fastseq.index.collection import EVERY_ROW, Collection, Leaf
 from fastseq.kernels.search.counting import count_documents
 from fastseq.kernels.search.dense import dense_words, fill_dense
 from fastseq.kernels.search.phrase_counting import count_phrases
@@ -16,9 +16,10 @@ from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.postings import WINDOW, WORDS
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
 from fastseq.kernels.search.short_positions import fill_short
-from fastseq.search.filtering import EVERY_ROW, PassingBits
+from fastseq.search.filtering import PassingBits
 from fastseq.search.flat import FlatQuery
 from fastseq.search.phrase_batches import PhraseTerms
+from fastseq.search.tasks import CACHED_SCRATCH
 from fastseq.types import Int32, Int64, UInt8, UInt16, UInt32, UInt64, offsets_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 _DENSE = 128
 _MOST_DENSE = 64 << 20  # bytes of bits and places of a segment
 _MOST_SHORT = 64 << 20  # bytes of short positions of a segment
-_CACHED_SCRATCH = 16
 _NO_PLACES: Int32 = np.empty(0, np.int32)
 _MOST_WORDS = 64  # of a phrase whose scratch memory is kept
 
@@ -247,7 +247,7 @@ class Counter:
             count_documents(
                 counts, leaf.segment.postings, own, roles, places, starts, bits, words, *scratch
             )
-        if len(self._scratch) < _CACHED_SCRATCH:
+        if len(self._scratch) < CACHED_SCRATCH:
             self._scratch.append(scratch)
 
     def count_phrases(
@@ -281,7 +281,7 @@ class Counter:
                 EVERY_ROW if leaf.live is None else leaf.live, allowed, scratch.places,
                 scratch.numbers, leaf.first_row, segment.documents, scratch.memory,
             )  # fmt: skip
-        if len(self._phrase_scratch) < _CACHED_SCRATCH and longest <= _MOST_WORDS:
+        if len(self._phrase_scratch) < CACHED_SCRATCH and longest <= _MOST_WORDS:
             self._phrase_scratch.append(scratch)
         return counts
 

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastseq.errors import SettingsError
-from fastseq.index.collection import Collection, Leaf
+from fastseq.index.collection import EVERY_ROW, Collection, Leaf
 from fastseq.kernels.search.postings import WINDOW, WORDS
 from fastseq.types import Int32, Int64, UInt8, UInt64
 
-EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 NO_RANGES: Int32 = np.empty((0, 2), np.int32)
 _EVERY_BIT: UInt64 = np.empty(0, np.uint64)
 

@@ -7,13 +7,13 @@ scores are the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
-from fastseq.index.collection import Collection
+from fastseq.index.collection import EVERY_ROW, Collection
 from fastseq.kernels.search.group_search import (
     begin_groups,
     collect_groups,
@@ -26,13 +26,12 @@ from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.search import key_capacity
 from fastseq.search.ranking import ADDITIVE, BM25, QueryTerms, QuotientModel
 from fastseq.search.scorer import ModelScorer
+from fastseq.search.tasks import CACHED_SCRATCH, no_hits, run_tasks
 from fastseq.types import Float32, Float64, Int32, Int64, UInt8, UInt32, UInt64, offsets_of
 
 _TASK = 16  # queries that a thread takes at a time
 _MOST_KEYS = 1 << 22  # candidates of the queries of a task together
-_CACHED_SCRATCH = 16
 _MOST_KEPT = 1 << 21  # postings of the groups that memory is kept for: 24 MB
-_EVERY_ROW: UInt8 = np.empty(0, np.uint8)
 _NO_TERMS: Int32 = np.empty(0, np.int32)
 _NO_ORDER: UInt32 = np.empty(0, np.uint32)
 
@@ -68,30 +67,25 @@ class GroupSearch:
         of those with a weight of 0 or a score for absent words, and where terms of one occur
         MOST_SUM times in a document."""
         n, depth = len(groups), min(k, self._collection.documents)
-        rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+        rows, scores = no_hits(n, k)
         left: list[int] = []
         numbers: dict[bool, list[int]] = {True: [], False: []}
         for number, group in enumerate(groups):
             numbers[_is_whole(group)].append(number)
         step = max(min(_TASK, _MOST_KEYS // key_capacity(depth)), 1)
-        tasks = iter([
-            part[at : at + step]
-            for part in numbers.values()
-            for at in range(0, len(part), step)
-        ])  # fmt: skip
+        tasks = [
+            part[at : at + step] for part in numbers.values() for at in range(0, len(part), step)
+        ]
 
-        def work() -> None:
-            while (some := next(tasks, None)) is not None:  # next() is atomic
+        def work(waiting: Iterator[list[int]]) -> None:
+            for some in waiting:
                 chosen = [groups[q] for q in some]
                 hits = self.search(scorer, chosen, depth, model, allowed)
                 rows[some, :depth], scores[some, :depth], refused = hits
                 left.extend(some[q] for q in refused)
 
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
-            others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]
-            work()
-            for other in others:
-                other.result()
+            run_tasks(work, tasks, threads, pool)
         return rows, scores, sorted(left)
 
     def search(
@@ -125,7 +119,7 @@ class GroupSearch:
         several = []
         for s, (leaf, (terms, starts, _)) in enumerate(zip(collection.leaves, lists, strict=True)):
             segment = leaf.segment
-            live = _EVERY_ROW if leaf.live is None else leaf.live
+            live = EVERY_ROW if leaf.live is None else leaf.live
             weighting = scorer.weighting(s)
             assert weighting is not None
             ends = np.empty(n, np.int64)
@@ -196,7 +190,7 @@ class GroupSearch:
         return scratch
 
     def _give_back(self, scratch: _Scratch) -> None:
-        if len(self._scratch) < _CACHED_SCRATCH and len(scratch.rows) <= _MOST_KEPT:
+        if len(self._scratch) < CACHED_SCRATCH and len(scratch.rows) <= _MOST_KEPT:
             self._scratch.append(scratch)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fastseq import query as values
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, SettingsError, quoted
 from fastseq.index.collection import Collection
 from fastseq.search.patterns import wildcard_pieces
 from fastseq.search.ranking import LARGEST_WEIGHT
@@ -60,7 +60,8 @@ def is_column(collection: Collection, query: values.Query) -> bool:
     if name in (together := _text_columns(collection)) and not isinstance(query, values.Exists):
         others = ", ".join(repr(other) for other in together if other != name)
         raise DataError(
-            f"the column {name!r} was indexed together with {others}, and cannot be searched by "
+            f"the column {quoted(name)} was indexed together with {others}, and cannot be "
+            "searched by "
             f"itself; {TO_INDEX}"
         )
     if field_at(collection.schema, name) is None:
@@ -74,7 +75,7 @@ def no_name(collection: Collection, name: str, only_fields: bool = False) -> str
     fields = ", ".join(searchable(collection))
     columns = ", ".join(stored_names(collection))
     return (
-        f"no {what} {name!r}; fields are: {fields or 'none'}; stored columns are: "
+        f"no {what} {quoted(name)}; fields are: {fields or 'none'}; stored columns are: "
         f"{columns or 'none'}; {TO_INDEX}"
     )
 
@@ -111,7 +112,8 @@ def condition_of(query: values.Query, collection: Collection) -> str:
             return _like(query.field, pattern)
     name: str = getattr(query, "field", "")
     raise DataError(
-        f"{name!r} is a stored column, not a field of the index: it can be searched for values, "
+        f"{quoted(name)} is a stored column, not a field of the index: it can be searched for "
+        "values, "
         "ranges, prefixes and wildcards"
     )
 
@@ -161,12 +163,14 @@ def field_weights(fields: Fields, collection: Collection) -> dict[str, float] | 
     for name in given:
         if name not in collection.fields:
             raise DataError(
-                f"no field {name!r}; fields of this index are: "
+                f"no field {quoted(name)}; fields of this index are: "
                 f"{', '.join(collection.fields) or 'none'}; stored columns are: "
                 f"{', '.join(stored_names(collection)) or 'none'}; {TO_INDEX}"
             )
     wanted = f"a number above 0 and at most {LARGEST_WEIGHT:g}"
     return {
-        name: real(f"the weight of {name!r}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted)
+        name: real(
+            f"the weight of {quoted(name)}", weight, lambda w: 0 < w <= LARGEST_WEIGHT, wanted
+        )
         for name, weight in given.items()
     }

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import SettingsError
+from fastseq.errors import SettingsError, quoted
 from fastseq.index.collection import Collection
 from fastseq.search.columns import (
     SortKey,
@@ -74,8 +74,12 @@ def decode_cursor(collection: Collection, request: int, text: Any) -> Cursor:
     Raises SettingsError where the text is not a cursor, or one of another commit of the index or of
     another request.
     """
+    wrong = SettingsError(
+        "after must be the cursor of a page of hits (that of the first is None, and start on the "
+        f"command line), not {quoted(text)}"
+    )
     if not isinstance(text, str):
-        raise SettingsError(f"after must be the cursor of a page of hits, not {text!r:.80}")
+        raise wrong
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
         content, (checksum,) = raw[: -_CHECKSUM.size], _CHECKSUM.unpack(raw[-_CHECKSUM.size :])
@@ -84,7 +88,7 @@ def decode_cursor(collection: Collection, request: int, text: Any) -> Cursor:
         checksum = version = None
         content = b""
     if checksum != zlib.crc32(content) or version != _VERSION:
-        raise SettingsError(f"after is no cursor, or a damaged one: {text!r:.80}")
+        raise wrong
     if commit != collection.commit:
         raise SettingsError(
             "after is a cursor of another commit of the index: begin again with the first page"

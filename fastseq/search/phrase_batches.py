@@ -5,18 +5,19 @@ Other phrases are evaluated clause by clause (evaluation.py); the scores are the
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastseq.index.collection import EVERY_ROW
 from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
 from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.search import key_capacity
 from fastseq.query import Phrase, Query
 from fastseq.search.ranking import QueryTerms, QuotientModel, Words
+from fastseq.search.tasks import no_hits, run_tasks
 from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 _TASK = 32  # queries that a thread takes at a time
 _MOST_KEYS = 1 << 22  # candidates of the queries of a task together
-_NONE: UInt8 = np.empty(0, np.uint8)
 
 
 class PhraseTerms(NamedTuple):
@@ -67,7 +67,7 @@ def find_phrases(
     addresses  of the terms of a table (TermBits.phrase_addresses)
     """
     n, depth = len(phrases), min(k, collection.documents)
-    rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+    rows, scores = no_hits(n, k)
     sizes = [len(phrase.numbers) for phrase in phrases]
     starts = offsets_of(sizes)
     numbers = np.array([number for phrase in phrases for number in phrase.numbers], np.int32)
@@ -89,7 +89,7 @@ def find_phrases(
         leaf.segment.verify_positions(np.unique(own[own >= 0]))
         weighting = scorer.weighting(number)
         assert weighting is not None
-        live = _NONE if leaf.live is None else leaf.live
+        live = EVERY_ROW if leaf.live is None else leaf.live
         positions = leaf.segment.unverified_positions
         assert positions is not None
         own_parts = parts[number]
@@ -97,14 +97,13 @@ def find_phrases(
     overflow = np.zeros(n, np.uint8)
     longest, capacity = max(sizes), key_capacity(depth)
     step = max(min(_TASK, _MOST_KEYS // capacity), 1)
-    tasks = itertools.count(0, step)  # next() on it is atomic
     numbers_to = np.arange(longest + 1)
 
-    def work() -> None:
+    def work(waiting: Iterator[int]) -> None:
         scratch, places = make_scratch(longest, longest), np.empty((3, longest), np.int64)
         keys, spare = np.empty((step, capacity), np.uint64), np.empty(capacity, np.uint64)
         counts, best = np.empty(step, np.int64), np.empty(step, np.uint64)
-        while (first := next(tasks)) < n:
+        for first in waiting:
             stop = min(first + step, n)
             m = stop - first
             counts[:], best[:] = 0, 0
@@ -119,8 +118,5 @@ def find_phrases(
             write_phrases(rows[first:stop], scores[first:stop], keys[:m], counts[:m], spare, depth)
 
     with ThreadPoolExecutor(threads, "fastseq-search") as pool:
-        others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]
-        work()
-        for other in others:
-            other.result()
+        run_tasks(work, range(0, n, step), threads, pool)
     return rows, scores, np.flatnonzero(overflow).tolist()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastseq.errors import DataError
-from fastseq.index.collection import Collection, Leaf
+from fastseq.index.collection import EVERY_ROW, Collection, Leaf
 from fastseq.kernels.search import phrases as kernels
 from fastseq.kernels.search.joining import Lists
 from fastseq.kernels.search.positions import BLOCK, size_blocks
@@ -28,7 +28,6 @@ Found = tuple[Int32, Float32]  # rows, ascending, and frequencies
 
 _UNBOUNDED = 1 << 40  # beyond the length of any match
 _ROWS = 1024  # whose text is read at a time
-_NONE_DELETED = np.empty(0, np.uint8)
 _NO_ENTRIES = np.empty(0, np.int64)
 _NO_PARTS = np.empty(0, np.float32)
 
@@ -151,7 +150,7 @@ def _verified(leaf: Leaf, slots: Slots) -> _Source:
 
 
 def _live(leaf: Leaf) -> UInt8:
-    return _NONE_DELETED if leaf.live is None else leaf.live
+    return EVERY_ROW if leaf.live is None else leaf.live
 
 
 def _phrases(source: _Source, slots: Slots, offsets: Sequence[int], slop: int) -> Found:
@@ -326,7 +325,7 @@ def _index(lexicon: Lexicon, texts: Texts, columns: int) -> tuple[_Source, Int32
         np.zeros(count, np.uint16), (part.dfs - 1).astype(np.uint16), part.large_at, part.large_tf,
     )  # fmt: skip
     positions = part.positions, offsets_of(sizes)
-    return _Source(postings, len(inverted.lengths), _NONE_DELETED, positions), part.terms
+    return _Source(postings, len(inverted.lengths), EVERY_ROW, positions), part.terms
 
 
 def _concatenated(parts: list[Found]) -> Found:

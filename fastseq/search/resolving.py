@@ -378,7 +378,8 @@ class Resolver:
                 bounds.append(folded_bytes(bound, splitter))
             else:
                 raise DataError(
-                    f"range: the field {query.field!r} has text and is compared with {bound!r:.80}"
+                    f"range: the field {quoted(query.field)} has text and is compared with "
+                    f"{bound!r:.80}"
                 )
 
         def read(s: int) -> UInt8:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
@@ -55,6 +55,7 @@ from fastseq.search.resolving import (
 )
 from fastseq.search.scorer import ModelScorer, Sources
 from fastseq.search.single import SingleSearch, flat_query
+from fastseq.search.tasks import CACHED_SCRATCH, no_hits, run_tasks
 from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
 from fastseq.text.tables import ByteTable, Column
@@ -72,7 +73,6 @@ _GROUPED = 64  # queries with groups whose terms are gathered at a time
 _CACHED_MODELS = 8
 _CACHED_FILTERS = 16  # a byte for each row
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
-_CACHED_SCRATCH = 16
 _CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
 
 
@@ -179,7 +179,7 @@ class Searcher:
         threads = min(thread_count(threads), max(len(queries), 1))
         collection = self.collection
         n, depth = len(queries), min(k, collection.documents)
-        rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+        rows, scores = no_hits(n, k)
         scorer = self.scorer(model)
         passing = self.passing(filter)
         gpu = self._on_gpu(scorer, depth, filter) if device == "cuda" else None
@@ -239,7 +239,7 @@ class Searcher:
         if device == "cuda":
             _warn_of_cpu("only plain words and mappings are searched on a GPU, any of the words")
         n = len(queries)
-        rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+        rows, scores = no_hits(n, k)
         chosen = set(structured)
         plain = [q for q in range(n) if q not in chosen]
         if plain:
@@ -386,7 +386,7 @@ class Searcher:
         if table.has_group(terms.terms).any():
             return list(range(len(queries)))
         others = {chosen[i] for i in refused}
-        hits = np.full((len(chosen), k), -1, np.int32), np.zeros((len(chosen), k), np.float32)
+        hits = no_hits(len(chosen), k)
         threads = thread_count(threads)
         sources = self.scorer(model).sources(table, terms.terms)
         bits = self.counter.searched_bits
@@ -439,7 +439,7 @@ class Searcher:
         """The hits of queries, clause by clause; `notices` gets those of each."""
         collection = self.collection
         n, depth = len(queries), min(k, collection.documents)
-        rows, scores = np.full((n, k), -1, np.int32), np.zeros((n, k), np.float32)
+        rows, scores = no_hits(n, k)
         evaluator = self.evaluator(model, filter)
         noticed: list[list[str]] = [[] for _ in range(n)]  # in the order of the queries
 
@@ -606,12 +606,11 @@ class Searcher:
         longest = int(np.diff(queries.starts).max())
         n = len(rows)
         step = n if threads == 1 else _TASK
-        tasks = itertools.count(0, step)  # next() on it is atomic
         ranges = passing.search_ranges if sources.is_reordered else passing.ranges
 
-        def work() -> None:
+        def work(waiting: Iterator[int]) -> None:
             scratch = self.take_scratch(k, longest)
-            while (first := next(tasks)) < n:
+            for first in waiting:
                 stop = min(first + step, n)
                 given = (
                     rows[first:stop], scores[first:stop], sources.table, sources.lists, scratch,
@@ -624,14 +623,7 @@ class Searcher:
                     search_required(*given, *roles, *rest)
             self.give_back(scratch)
 
-        others = [pool.submit(work) for _ in range(min(threads, -(-n // step)) - 1)]
-        try:
-            work()
-            for other in others:
-                other.result()
-        except BaseException:
-            tasks = itertools.count(n)  # an interrupt does not wait for the rest of the batch
-            raise
+        run_tasks(work, range(0, n, step), threads, pool)
 
     def _query_terms(self, table: TermTable, queries: Sequence[Query]) -> QueryTerms:
         """The distinct terms of the queries that are in the index, with their occurrences."""
@@ -685,7 +677,7 @@ class Searcher:
         return kernels.make_scratch(k, max(terms, 32))
 
     def give_back(self, scratch: kernels.Scratch) -> None:
-        if len(self._scratch) < _CACHED_SCRATCH:
+        if len(self._scratch) < CACHED_SCRATCH:
             self._scratch.append(scratch)
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fastseq.index.collection import Collection
+from fastseq.index.collection import EVERY_ROW, Collection
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
 from fastseq.kernels.search.phrases import make_scratch
@@ -27,16 +27,15 @@ from fastseq.search.phrase_batches import PhraseTerms, phrase_terms
 from fastseq.search.ranking import ADDITIVE, BM25, RankingModel
 from fastseq.search.resolving import MOST_WORDS, QueryAnalyzer, group_terms, too_many_words
 from fastseq.search.scorer import NO_BASE, ModelScorer
+from fastseq.search.tasks import CACHED_SCRATCH, no_hits
 from fastseq.search.term_table import TermTable
 from fastseq.types import Float32, Int32, Int64, UInt8, UInt64
 
 _MOST_TERMS = 64
-_CACHED_SCRATCH = 16
 _STARTS = [np.array([0, n], np.int64) for n in range(_MOST_TERMS + 1)]
 _TERM_NUMBERS = np.arange(_MOST_TERMS + 1, dtype=np.int64)
 _ALL_REQUIRED = [np.full(n, REQUIRED, np.uint8) for n in range(_MOST_TERMS + 1)]
 _QUERIES = (str, Query)  # a union would be made at each use
-_ALL: UInt8 = np.empty(0, np.uint8)
 _TFS: Float32 = np.arange(MOST_TF, dtype=np.float32)
 
 
@@ -149,7 +148,7 @@ class SingleSearch:
             if weights[number] is not None:
                 counts[number] = counts.get(number, 0) + 1
         if not counts or not all(number in counts for number in required):
-            return _no_hits(k)
+            return no_hits(1, k)
         terms = [*counts]
         if len(terms) > _MOST_TERMS // 2 or len(excluded) > _MOST_TERMS // 2:
             return None
@@ -170,7 +169,7 @@ class SingleSearch:
             return rows, scores
         must = {*required}
         if not must.isdisjoint(excluded):
-            return _no_hits(k)
+            return no_hits(1, k)
         if any(w <= TINY and term in must for w, term in zip(own_values, terms, strict=True)):
             return None
         if len(must) == len(terms) and not excluded:
@@ -208,7 +207,7 @@ class SingleSearch:
         for number in numbers:
             own = weights[number]
             if own is None:
-                return _no_hits(k)
+                return no_hits(1, k)
             weight += own
         rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
         memory = self._take_phrase_memory(k)
@@ -232,13 +231,13 @@ class SingleSearch:
                 memory.keys, memory.counts, memory.best, memory.overflow, segment.postings,
                 *positions, *parts[number], own_ids, dense[number],
                 offsets, start, weighted, NO_BASE, _TFS, np.float32(weighting.slope),
-                weighting.factor, _ALL if leaf.live is None else leaf.live, allowed, memory.places,
-                _TERM_NUMBERS, leaf.first_row, segment.documents, k, memory.memory,
+                weighting.factor, EVERY_ROW if leaf.live is None else leaf.live, allowed,
+                memory.places, _TERM_NUMBERS, leaf.first_row, segment.documents, k, memory.memory,
             )  # fmt: skip
         overflow = memory.overflow[0]
         if not overflow:
             write_phrases(rows, scores, memory.keys, memory.counts, memory.spare, k)
-        if len(self._phrase_memory) < _CACHED_SCRATCH:
+        if len(self._phrase_memory) < CACHED_SCRATCH:
             self._phrase_memory.append(memory)
         return None if overflow else (rows, scores)
 
@@ -291,7 +290,3 @@ def flat_query(query: str | Query, table: TermTable, operator: str) -> FlatQuery
     if isinstance(query, Boolean) and len(query.children()) > _MOST_TERMS:
         table.learn(clause_texts(query))  # together, which is faster than one by one
     return flatten(query, table.numbers_of)
-
-
-def _no_hits(k: int) -> tuple[Int32, Float32]:
-    return np.full((1, k), -1, np.int32), np.zeros((1, k), np.float32)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, quoted
 from fastseq.index.collection import Collection
 from fastseq.kernels.search.passages import best_passages
 from fastseq.search.display import is_inside_character, without_controls
@@ -142,7 +142,7 @@ def document_snippets(
     stored = [name for name in columns if field_at(collection.schema, name) is not None]
     if column is not None and field_at(collection.schema, column) is None:
         names = ", ".join(collection.stored_columns) or "none"
-        raise DataError(f"no stored column {column!r}; stored are: {names}")
+        raise DataError(f"no stored column {quoted(column)}; stored are: {names}")
     wanted = stored if column is None else [column]
     if not wanted and collection.impacts is not None:
         raise DataError(

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError, RowError, located
+from fastseq.errors import DataError, RowError, located, quoted
 from fastseq.store.arrays import filled, is_string, number_array, one_chunk, plain, plain_type
 from fastseq.store.columns import INDEX_NAME
 from fastseq.store.ids import id_list
@@ -101,7 +101,7 @@ class Addition:
             kind, ours = everything.kept.field(column).type, plain_type(schema.field(at).type)
             agreed = filled(ours, kind)
             if agreed is None:
-                problem = f"{name}: the column {column!r} is {kind}, but {ours} in the index"
+                problem = f"{name}: the column {quoted(column)} is {kind}, but {ours} in the index"
                 remedy = ": convert it, or build the index again"
                 raise DataError(problem + remedy)
             if agreed != ours:
@@ -139,7 +139,8 @@ class Addition:
                     pa.chunked_array([plain(c, field.type) for c in column.chunks], field.type)
                 )
             except RowError as error:
-                raise RowError(error.row, f"column {field.name!r}: {error.problem}") from error
+                problem = f"column {quoted(field.name)}: {error.problem}"
+                raise RowError(error.row, problem) from error
         return pa.Table.from_arrays(columns, schema=self.stored_schema)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, SettingsError, quoted
 from fastseq.store.arrays import element_type
 from fastseq.store.column_values import ColumnValues, numbers_of
 from fastseq.store.filters import compare, moments
@@ -56,7 +56,7 @@ def interval_bins(column: ColumnValues, interval: Decimal | str) -> Bins:
         if len(labels) == _MOST_BINS:
             raise SettingsError(
                 f"facet: an interval of {interval} makes more than {_MOST_BINS:,} bins of the "
-                f"column {column.name!r}"
+                f"column {quoted(column.name)}"
             )
         bins[at:after] = len(labels)
         labels.append((_label(number * width), _label((number + 1) * width)))
@@ -84,7 +84,8 @@ def range_bins(column: ColumnValues, edges: Sequence[Decimal | str]) -> Bins:
         below, order = _numbers_below(column, edges)
     if any(low >= high for low, high in pairwise(order)):
         raise SettingsError(
-            f"facet: the edges {', '.join(map(str, edges))} of the column {column.name!r} do not "
+            f"facet: the edges {', '.join(map(str, edges))} of the column {quoted(column.name)} "
+            "do not "
             "ascend"
         )
     bins = np.full(len(column.values), len(edges) - 1, np.int32)
@@ -191,4 +192,4 @@ def _has_numbers(kind: pa.DataType) -> bool:
 
 
 def _unlike(column: ColumnValues, problem: str) -> DataError:
-    return DataError(f"facet: the column {column.name!r} is {column.kind}; {problem}")
+    return DataError(f"facet: the column {quoted(column.name)} is {column.kind}; {problem}")

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, quoted
 from fastseq.store.arrays import (
     element_type,
     is_null,
@@ -88,7 +88,8 @@ def load_column(
     element = element_type(kind)
     if not _is_ordered(kind if element is None else element):
         raise DataError(
-            f"the column {name!r} is {kind}; expected numbers, strings, booleans, dates or times, "
+            f"the column {quoted(name)} is {kind}; expected numbers, strings, booleans, dates or "
+            "times, "
             "or lists of them"
         )
     arrays = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.errors import DataError, FormatError, SettingsError, quoted
 from fastseq.store import ids
 from fastseq.store.arrays import element_type, is_string, is_text, is_text_list, plain_type
 from fastseq.store.dataset import Dataset
@@ -226,7 +226,8 @@ def _check_there(data: Dataset, fields: Fields) -> None:
             found = count_at(source.schema, name)
             if found == 1:
                 continue
-            problem = f"{found} columns called {name!r}" if found else f"no column {name!r}"
+            what = f"{found} columns called" if found else "no column"
+            problem = f"{what} {quoted(name)}"
             having = data.kinds(name)
             if not found and having:
                 if name not in (*texts, *fields.values, *single):
@@ -244,7 +245,8 @@ def check_types(data: Dataset, role: str, *names: str | None) -> None:
             if not _is_any(tests, kind):
                 source = next(source for source in data.sources if source.name == where)
                 raise DataError(
-                    f"{where}: the {role} column {name!r} is {kind}, expected {expected}; its "
+                    f"{where}: the {role} column {quoted(name)} is {kind}, expected {expected}; "
+                    "its "
                     f"columns: {listing(source.schema)}"
                 )
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError, SettingsError, warn
+from fastseq.errors import DataError, SettingsError, quoted, warn
 from fastseq.store.arrays import arrow_column, is_string, plain_type, promoted
 from fastseq.store.data_files import DataFile, MemoryFile, data_files, find_files
 from fastseq.store.files import reason
@@ -151,7 +151,7 @@ class Dataset:
             return agreed
         pairs = list(combinations(kinds.items(), 2))
         (a, one), (b, other) = next((p for p in pairs if not promoted(p[0][0], p[1][0])), pairs[0])
-        raise DataError(f"{other}: the column {name!r} is {b}, but {a} in {one}")
+        raise DataError(f"{other}: the column {quoted(name)} is {b}, but {a} in {one}")
 
     def read(self, columns: Sequence[str], max_bytes: int) -> Iterator[pa.RecordBatch]:
         """Batches of these columns as Source.read, none of them empty; nulls where a

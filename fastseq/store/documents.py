@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from fastseq.errors import DataError, FormatError
+from fastseq.errors import DataError, FormatError, quoted
 from fastseq.store.arrays import byte_lengths, is_text, number_array, plain
 from fastseq.store.files import reason
 from fastseq.store.record_batches import RecordBatchReader
@@ -70,7 +70,8 @@ class DocumentWriter:
         for field in self.schema:
             if _is_encoded(field.type):
                 raise DataError(
-                    f"the column {field.name!r} is {field.type}, which cannot be stored: leave it "
+                    f"the column {quoted(field.name)} is {field.type}, which cannot be stored: "
+                    "leave it "
                     "out (store=… names the columns to store)"
                 )
 
@@ -326,7 +327,7 @@ def check_columns(schema: pa.Schema, names: Sequence[str]) -> None:
     for name in names:
         if name not in schema.names:
             raise DataError(
-                f"no stored column {name!r}; stored are: {', '.join(schema.names) or 'none'}"
+                f"no stored column {quoted(name)}; stored are: {', '.join(schema.names) or 'none'}"
             )
 
 

@@ -39,8 +39,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fastseq.errors import DataError, SettingsError
-from fastseq.store.arrays import list_offsets, number_array, string_scalar
+from fastseq.errors import DataError, SettingsError, quoted
+from fastseq.store.arrays import element_type, list_offsets, number_array, string_scalar
 from fastseq.store.documents import StoredDocuments
 from fastseq.store.files import reason
 from fastseq.store.nested import column_at, field_at, no_column, top_level
@@ -73,6 +73,8 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
+_QUOTES = {"'": "string", '"': "column name"}
+_NO_FIELD = re.compile(r"No match for FieldRef\.Name\((.*?)\) in ", re.DOTALL)
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _KEYWORDS = frozenset(
     ("and", "or", "not", "in", "between", "like", "has", "is", "null", "true", "false")
@@ -168,7 +170,7 @@ def _is_true(array: pa.Array, name: str) -> pa.BooleanArray:
         return pa.nulls(len(array), pa.bool_())
     if not pa.types.is_boolean(array.type):
         what = f"is {array.type}: only a boolean is a filter alone"
-        raise DataError(f"the column {name!r} {what}")
+        raise DataError(f"the column {quoted(name)} {what}")
     return array
 
 
@@ -178,6 +180,11 @@ def compare(array: pa.Array, name: str, sign: str, literal: Literal) -> pa.Boole
     kind, types = array.type, pa.types
     if literal is None or types.is_null(kind):
         return pa.nulls(len(array), pa.bool_())
+    if element_type(kind) is not None:
+        raise DataError(
+            f"the column {quoted(name)} is {kind}, a list: use has, as in {name:.80} has "
+            f"{_shown(literal)}"
+        )
     test, _ = _COMPARISONS[sign]
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         if not isinstance(literal, Decimal):
@@ -193,7 +200,7 @@ def compare(array: pa.Array, name: str, sign: str, literal: Literal) -> pa.Boole
         return test(array.cast(pa.large_string()), string_scalar(literal, pa.large_string()))
     if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
         return test(*moments(array, name, literal))
-    raise DataError(f"the column {name!r} is {kind}, which a filter cannot compare")
+    raise DataError(f"the column {quoted(name)} is {kind}, which a filter cannot compare")
 
 
 def _compare_number(array: pa.Array, sign: str, literal: Decimal) -> pa.BooleanArray:
@@ -252,10 +259,14 @@ def moments(array: pa.Array, name: str, literal: str) -> tuple[pa.Array, pa.Scal
 
 
 def _mismatch(name: str, kind: pa.DataType, literal: Literal, expected: str) -> NoReturn:
-    shown = repr(literal) if isinstance(literal, str) else str(literal).lower()
     raise DataError(
-        f"the column {name!r} is {kind} and is compared with {shown:.80}; expected {expected}"
+        f"the column {quoted(name)} is {kind} and is compared with {_shown(literal)}; expected "
+        f"{expected}"
     )
+
+
+def _shown(literal: Literal) -> str:
+    return quoted(literal) if isinstance(literal, str) else f"{str(literal).lower():.80}"
 
 
 def _is_in(array: pa.Array, name: str, literals: tuple[Literal, ...]) -> pa.BooleanArray:
@@ -267,7 +278,7 @@ def _like(array: pa.Array, name: str, pattern: str) -> pa.BooleanArray:
     if types.is_null(kind):
         return pa.nulls(len(array), pa.bool_())
     if not (types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)):
-        raise DataError(f"the column {name!r} is {kind}; like requires text")
+        raise DataError(f"the column {quoted(name)} is {kind}; like requires text")
     return pc.match_like(array.cast(pa.large_string()), pattern)
 
 
@@ -278,12 +289,14 @@ def _has(array: pa.Array, name: str, literal: Literal) -> pa.BooleanArray:
     if types.is_fixed_size_list(kind):
         array = array.cast(pa.large_list(kind.value_field))
     elif not (types.is_list(kind) or types.is_large_list(kind)):
-        raise DataError(f"the column {name!r} is {kind}; has requires a list")
+        raise DataError(f"the column {quoted(name)} is {kind}; has requires a list")
     if literal is None:
         return pa.nulls(len(array), pa.bool_())
     elements = array.flatten()
     if types.is_dictionary(elements.type):
         elements = elements.dictionary_decode()
+    if element_type(elements.type) is not None:
+        raise DataError(f"the column {quoted(name)} is {kind}, which a filter cannot compare")
     equal = _where(compare(elements, name, "=", literal))
     parents = np.repeat(np.arange(len(array)), np.diff(list_offsets(array)))
     found = np.zeros(len(array), np.uint8)
@@ -330,8 +343,15 @@ class _Parser:
         return True
 
     def _fail(self, expected: str) -> NoReturn:
+        if self._kind == "other" and self._value in _QUOTES and self._is_open():
+            what = f"{_QUOTES[self._value]} at character {self._at + 1}"
+            raise SettingsError(f"filter: the {what} lacks its closing quote")
         found = "its end" if self._kind == "end" else repr(self._value[:40])
         raise SettingsError(f"filter: expected {expected} at character {self._at + 1}, not {found}")
+
+    def _is_open(self) -> bool:
+        """Whether no other quote follows that at the current character."""
+        return self._value not in self._text[self._at + 1 :]
 
     def _either(self) -> Filter:
         parts = [self._both()]
@@ -449,8 +469,8 @@ def comparison(schema: pa.Schema, column: str, sign: str, value: Any) -> str:
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     ):
         sign, kind = "has", kind.value_type
-    quoted = '"' + column.replace('"', '""') + '"'
-    return f"{quoted} {sign} {_literal_of(column, kind, value)}"
+    name = '"' + column.replace('"', '""') + '"'
+    return f"{name} {sign} {_literal_of(column, kind, value)}"
 
 
 def _literal_of(column: str, kind: pa.DataType, value: Any) -> str:
@@ -470,7 +490,7 @@ def _literal_of(column: str, kind: pa.DataType, value: Any) -> str:
     text = str(value)
     if isinstance(value, int | float | Decimal) and _NUMBER.fullmatch(text):
         return text
-    raise DataError(f"filter: the column {column!r} cannot be compared with {value!r:.80}")
+    raise DataError(f"filter: the column {quoted(column)} cannot be compared with {value!r:.80}")
 
 
 class _Expression(Filter):
@@ -529,6 +549,8 @@ def passing(
         try:
             found[start : start + len(rows)] = filter.mask(rows)
         except pa.ArrowException as error:
-            raise DataError(f"filter: {reason(error)}") from error
+            lacking = _NO_FIELD.search(str(error))
+            problem = no_column(documents.schema, lacking[1]) if lacking else reason(error)
+            raise DataError(f"filter: {problem}") from error
         start += len(rows)
     return found

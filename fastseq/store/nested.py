@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, quoted
 
 
 def field_at(schema: pa.Schema, path: str) -> pa.Field | None:
@@ -22,7 +22,7 @@ def field_at(schema: pa.Schema, path: str) -> pa.Field | None:
 def no_column(schema: pa.Schema, path: str) -> DataError:
     """The error for a path that a schema of stored columns lacks."""
     named = ", ".join(field.name for field in leaves(list(schema)))
-    return DataError(f"no stored column {path!r}; stored are: {named or 'none'}")
+    return DataError(f"no stored column {quoted(path)}; stored are: {named or 'none'}")
 
 
 def count_at(schema: pa.Schema, path: str) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fastseq.errors import DataError, FastseqError, SettingsError
+from fastseq.errors import DataError, FastseqError, SettingsError, quoted
 from fastseq.store.arrays import number_array
 from fastseq.store.files import reason, written_whole
 from fastseq.store.outputs import check_output
@@ -76,7 +76,8 @@ class Predictions:
         for name in self._keep:
             if name in outputs or name == ID:
                 raise SettingsError(
-                    f"the column {name!r} cannot be kept: the predictions have one of that name"
+                    f"the column {quoted(name)} cannot be kept: the predictions have one of that "
+                    "name"
                 )
         id_type = pa.int64() if id_name is None else reader.kept.field(id_name).type
         fields = [pa.field(ID, id_type), *(reader.kept.field(name) for name in self._keep)]

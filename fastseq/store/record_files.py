@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError, RowError, located
+from fastseq.errors import DataError, RowError, located, quoted
 from fastseq.settings import thread_count
 from fastseq.store.arrays import promoted, writable_bytes
 from fastseq.store.data_files import DataFile
@@ -209,7 +209,7 @@ class JsonSource(RecordFileSource):
         kind: Any = "of another type"
         if table is not None and name in table.schema.names:
             kind = _json_type(table.schema.field(name).type)
-        problem = f"the column {name!r} is {kind}, but {before} in earlier lines"
+        problem = f"the column {quoted(name)} is {kind}, but {before} in earlier lines"
         return DataError(f"{self.name}, line {line}: {problem}")
 
     def _cutter(self) -> Callable[[pa.Buffer], int]:
@@ -331,7 +331,8 @@ def _json_problem(message: str) -> str:
         if not changed[1]:
             return f"expected a JSON object, not {_article(now)}"
         name = changed[1].removeprefix("/").replace("/", ".")
-        return f"the column {name!r} is {_article(now)}, but {_article(before)} in earlier lines"
+        kinds = f"{_article(now)}, but {_article(before)}"
+        return f"the column {quoted(name)} is {kinds} in earlier lines"
     twice = re.fullmatch(r"Column\(/(.*)\) was specified twice", message)
     if twice is not None:
         return f"the column {twice[1].replace('/', '.')!r} occurs twice"

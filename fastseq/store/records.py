@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, quoted
 from fastseq.store.arrays import element_type, is_string, string_array
 from fastseq.store.files import reason
 from fastseq.store.nested import select
@@ -107,7 +107,7 @@ class RecordSource(Source):
             why = f" ({reason(error)})"
             if type(values[before]) is not type(values[at]):
                 why = f", but {_shown(values[before])} in row {before}"
-            problem = f"the column {name!r} is {_shown(values[at])}{why}"
+            problem = f"the column {quoted(name)} is {_shown(values[at])}{why}"
             raise DataError(f"{self._row(at)}: {problem}") from error
         return found
 
@@ -123,7 +123,8 @@ class RecordSource(Source):
                 for number, text in enumerate(values, start):
                     self._check_row(number, text)
             at = next(n for n, value in enumerate(values) if not _is_array([value], field.type))
-            problem = f"the column {field.name!r} is {_shown(values[at])}, but {field.type} in"
+            kinds = f"{_shown(values[at])}, but {field.type} in"
+            problem = f"the column {quoted(field.name)} is {kinds}"
             raise self._error(start + at, problem) from None
 
     def _error(self, number: int, problem: str) -> DataError:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fastseq.errors import DataError, RowError, SettingsError, located
+from fastseq.errors import DataError, RowError, SettingsError, located, quoted
 from fastseq.store.arrays import (
     byte_lengths,
     column_starts,
@@ -445,10 +445,10 @@ class Corpus(RowReader):
 
     def _check_ids(self, ids: pa.Array) -> None:
         if ids.null_count:
-            raise RowError(first_null(ids), f"the id in column {self.id_column!r} is null")
+            raise RowError(first_null(ids), f"the id in column {quoted(self.id_column)} is null")
         if is_string(ids.type) and not valid_utf8(ids):
             row = next(i for i in range(len(ids)) if not valid_utf8(ids.slice(i, 1)))
-            raise RowError(row, f"the id in column {self.id_column!r} is not UTF-8")
+            raise RowError(row, f"the id in column {quoted(self.id_column)} is not UTF-8")
 
 
 def _single_columns(
@@ -489,7 +489,8 @@ def open_rows(
         for name in names:
             if names.count(name) > 1:
                 raise SettingsError(
-                    f"the {role} column {name!r} is named {names.count(name)} times; expected once"
+                    f"the {role} column {quoted(name)} is named {names.count(name)} times; "
+                    "expected once"
                 )
     data = open_sources(source, _single_columns(inputs, fields, named))
     if inputs == "text":
@@ -561,14 +562,14 @@ def _plain(array: pa.Array, name: str, kind: pa.DataType | None = None) -> pa.Ar
             array = plain_ids(array)
         return plain(array, plain_type(array.type) if kind is None else kind)
     except RowError as error:
-        raise RowError(error.row, f"column {name!r}: {error.problem}") from error
+        raise RowError(error.row, f"column {quoted(name)}: {error.problem}") from error
 
 
 def _present(batch: pa.RecordBatch, name: str, what: str) -> pa.Array:
     """A plain column, which must not have nulls."""
     array = _plain(batch.column(name), name)
     if array.null_count:
-        raise RowError(first_null(array), f"the {what} in column {name!r} is null")
+        raise RowError(first_null(array), f"the {what} in column {quoted(name)} is null")
     return array
 
 
@@ -577,7 +578,7 @@ def _numbers(batch: pa.RecordBatch, name: str) -> Float64:
     values: Float64 = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     bad = np.flatnonzero(~np.isfinite(values))
     if len(bad):
-        problem = f"the number in column {name!r} is {values[bad[0]]}, expected a finite one"
+        problem = f"the number in column {quoted(name)} is {values[bad[0]]}, expected a finite one"
         raise RowError(int(bad[0]), problem)
     return values
 
@@ -595,7 +596,7 @@ def _lists(batch: pa.RecordBatch, name: str) -> tuple[pa.Array, Int64, int]:
         return int(np.searchsorted(offsets, element, "right")) - 1
 
     if elements.null_count:
-        problem = f"a string in the list of column {name!r} is null"
+        problem = f"a string in the list of column {quoted(name)} is null"
         raise RowError(row(first_null(elements)), problem)
     try:
         strings = _plain(elements, name, pa.string() if pa.types.is_null(kind) else kind)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.errors import DataError, SettingsError, located
+from fastseq.errors import DataError, SettingsError, located, quoted
 from fastseq.store.frames import are_rows, is_arrow, is_lazy_frame, is_table
 from fastseq.types import Texts
 
@@ -107,7 +107,9 @@ def stored_texts(table: pa.Table, paths: Sequence[str]) -> Iterator[list[Texts]]
             elif is_text(kind):
                 array = plain(array, kind)
             else:
-                raise DataError(f"the column {path!r} is of type {array.type}, expected strings")
+                raise DataError(
+                    f"the column {quoted(path)} is of type {array.type}, expected strings"
+                )
             found.append(texts_of([array]))
         yield found
 

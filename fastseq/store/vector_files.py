@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from fastseq.errors import DataError, SettingsError, warn
+from fastseq.errors import DataError, SettingsError, quoted, warn
 from fastseq.settings import one_of, thread_count
 from fastseq.store.arrays import first_null, is_string, plain, plain_type, text_array, valid_utf8
 from fastseq.store.files import created, opened, peek, reason, written_whole
@@ -498,7 +498,7 @@ def _read_parquet(kept: WantedVectors) -> None:
         schema = file.schema_arrow
         for name in ("word", "vector"):
             if schema.names.count(name) != 1:
-                raise DataError(f"{path}: no column {name!r}; its columns: {listing(schema)}")
+                raise DataError(f"{path}: no column {quoted(name)}; its columns: {listing(schema)}")
         kinds = schema.field("word").type, schema.field("vector").type
         if not is_string(plain_type(kinds[0])) or not _is_numbers(kinds[1]):
             raise DataError(

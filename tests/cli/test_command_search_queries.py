@@ -109,7 +109,11 @@ def test_fields(search: Search, index: Path) -> None:
             "--facet-values must be a whole number of at l",
         ),
         (("--offset", "-1"), "offset must be a whole number of at least 0, not -1"),
-        (("--after", "x"), "after is no cursor, or a damaged one: 'x'"),
+        (
+            ("--after", "x"),
+            "after must be the cursor of a page of hits (that of the first is None, and start on "
+            "the command line), not 'x'",
+        ),
         (("--synonyms", "missing.txt"), "missing.txt"),
         (("--filter", "year = 'x'"), "the column 'year' is int64 and is compared with 'x'"),
         (("-k", "0"), "k must be at least 1, not 0"),

@@ -16,6 +16,7 @@ from fastseq import BM25, TFIDF, Analyzer, BoW, FastseqError, FormatError, Index
 from fastseq.search.ranking import RankingModel
 from fastseq.store.folder import read_manifest, verify
 from tests.naive import ranking as naive
+from tests.positions import positions_of
 
 ANALYZER = Analyzer(tokenizer="space")
 GOLDEN_ANALYZER = Analyzer(tokenizer="word")
@@ -141,7 +142,7 @@ def postings_of(index: Index, field: str = "") -> Postings:
         rows = np.where(live, first + np.cumsum(live) - 1, -1).tolist()
         places = segment.postings.term_posting.tolist()
         for term, word in enumerate(segment.vocabulary.to_strings()):
-            ends, positions = (array.tolist() for array in segment.positions_of(term))
+            ends, positions = (array.tolist() for array in positions_of(segment, term))
             docs = segment.postings.docs[places[term] : places[term + 1]].tolist()
             for doc, start, end in zip(docs, ends, ends[1:], strict=False):
                 if rows[doc] >= 0:

@@ -18,6 +18,7 @@ from fastseq.index import build as build_module
 from fastseq.index import merging, segment_writer
 from fastseq.text.language import LUCENE
 from tests.naive import inverted
+from tests.positions import positions_of
 
 
 def bars(text: str) -> list[str]:
@@ -132,7 +133,7 @@ def test_fields_by_definition(tmp_path: Path) -> None:
         assert (field.terms, field.tokens) == (len(own.terms), sum(own.lengths))
         assert own.positions is not None
         for term, positions in enumerate(own.positions):
-            ends, values = field.positions_of(term)
+            ends, values = positions_of(field, term)
             assert [part.tolist() for part in np.split(values, ends[1:-1])] == positions
     assert leaf.of_field("note").tokens == 2
 

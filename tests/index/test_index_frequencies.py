@@ -16,6 +16,7 @@ from fastseq.index import segment_writer
 from fastseq.store.folder import verify
 from tests.naive import inverted
 from tests.naive.commits import as_version_1
+from tests.positions import positions_of
 
 SPACE = Analyzer(tokenizer="space")
 COUNTS = [13, 14, 15, 16, 17, 254, 255, 256, 700, 70_000]
@@ -88,7 +89,7 @@ def test_both_forms(tmp_path: Path, texts: Any) -> None:
     segment = index._collection.leaves[0].segment
     assert expected.positions is not None
     for term, positions in enumerate(expected.positions):
-        ends, found = segment.positions_of(term)
+        ends, found = positions_of(segment, term)
         assert [part.tolist() for part in np.split(found, ends[1:-1])] == positions
 
 

@@ -27,6 +27,7 @@ from tests.naive import inverted
 from tests.naive import text as naive_text
 from tests.naive import words as naive_words
 from tests.naive.commits import as_version_1
+from tests.positions import positions_of
 
 Tokens = list[str | None]
 
@@ -127,7 +128,7 @@ def assert_read(index: Index, expected: inverted.Inverted) -> None:
     (leaf,) = index._collection.leaves
     assert expected.positions is not None
     for term, positions in enumerate(expected.positions):
-        ends, found = leaf.segment.positions_of(term)
+        ends, found = positions_of(leaf.segment, term)
         assert np.split(found, ends[1:-1])[0].dtype == np.int32
         assert [part.tolist() for part in np.split(found, ends[1:-1])] == positions
 
@@ -164,7 +165,7 @@ def positions_in(index: Index, term: str) -> dict[int, list[int]]:
     number = int(leaf.segment.lookup(Texts.from_strings([term]))[0])
     if number < 0:
         return {}
-    ends, found = leaf.segment.positions_of(number)
+    ends, found = positions_of(leaf.segment, number)
     postings = leaf.segment.postings
     first, last = postings.term_posting[number : number + 2].tolist()
     parts = np.split(found, ends[1:-1])

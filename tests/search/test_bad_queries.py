@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
 from fastseq import BM25, BM25F, RM3, Analyzer, DataError, FastseqError, Index, SettingsError, query
@@ -19,6 +20,7 @@ from fastseq.query import (
     Boost,
     ConstantScore,
     Exists,
+    Filter,
     Fuzzy,
     Near,
     Phrase,
@@ -40,11 +42,86 @@ MOST_WORDS = 1024
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
     rows = [
-        {"id": n, "text": text, "title": text.split()[0], "year": 2000 + n, "lang": "en"}
+        {"id": n, "text": text, "title": text.split()[0], "year": 2000 + n}
+        | {"lang": "en", "tags": ["x"]}
         for n, text in enumerate(TEXTS)
     ]
     path = tmp_path_factory.mktemp("index") / "bad"
     return Index.build(rows, path, text_columns="text", fields=["title", "text"])
+
+
+# ---- names and values in messages
+
+LONG = "x" * 100_000
+NAMED = [
+    lambda index: index.search("cat", filter=f"{LONG} = 1"),
+    lambda index: index.search("cat", filter=pc.field(LONG) == 1),
+    lambda index: index.search(Filter(f"{LONG} = 1")),
+    lambda index: index.search("cat", sort=LONG),
+    lambda index: index.search("cat", sort=[LONG, LONG]),
+    lambda index: index.search("cat", group=LONG),
+    lambda index: index.search("cat", facets=LONG),
+    lambda index: index.search("cat", facets=f"{LONG}:0"),
+    lambda index: index.search("cat", facets=[LONG, LONG]),
+    lambda index: index.search("cat", fields=LONG),
+    lambda index: index.search("cat", fields={LONG: 0}),
+    lambda index: index.search("cat", after=LONG),
+    lambda index: index.search("cat", syntax=LONG),
+    lambda index: index.search("cat", operator=LONG),
+    lambda index: index.search(Range(LONG, 1)),
+    lambda index: index.search(Range("year", LONG)),
+    lambda index: index.search(Term("1", LONG)),
+    lambda index: index.search(Exists(LONG)),
+    lambda index: index.search(Prefix("a", LONG)),
+    lambda index: index.search(Near(["a b", LONG], 1)),
+    lambda index: index.search(Boolean(must=[Term("1", LONG)])),
+    lambda index: index.count("cat", filter=f"lang = {LONG}"),
+    lambda index: index.count("cat", filter=f"year = '{LONG}'"),
+    lambda index: index.search("cat").snippets(column=LONG),
+    lambda index: index.search("cat").fields(columns=[LONG]),
+    lambda index: Fuzzy("a", LONG),
+    lambda index: Term(LONG.encode()),
+    lambda index: Term(LONG + "\ud800"),
+    lambda index: Term("a", LONG.encode()),
+    lambda index: Near([LONG.encode()], 1),
+]
+
+
+@pytest.mark.parametrize("number", range(len(NAMED)))
+def test_long_names_and_values_are_cut_in_messages(index: Index, number: int) -> None:
+    with pytest.raises(FastseqError) as caught:
+        NAMED[number](index)
+    assert "x" * 81 not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("filter", "message"),
+    [
+        ("tags = 'x'", "'tags' is list<.*>, a list: use has, as in tags has 'x'"),
+        ("tags in ('x', 'y')", "a list: use has, as in tags has 'x'"),
+        ("tags < 5", "a list: use has, as in tags has 5"),
+        ("tags has 5", "is compared with 5; expected a string"),
+        ("lang = 'a", "filter: the string at character 8 lacks its closing quote"),
+        ('"lang = 1', "filter: the column name at character 1 lacks its closing quote"),
+        ('"" = 1', "expected .* at character 1, not '\"'"),
+        (pc.field("nope") == 1, "filter: no stored column 'nope'; stored are: id, text, title, "),
+        (pc.field("nope)") == 1, "no stored column 'nope\\)'; stored are: id, text, title, "),
+        (pc.field("year") == pc.field("lang"), "^filter: (?!no stored)"),
+    ],
+)
+def test_what_is_wrong_in_filters(index: Index, filter: Any, message: str) -> None:
+    for call in (index.search, index.count):
+        with pytest.raises(FastseqError, match=message):
+            call("cat", filter=filter)
+
+
+def test_the_place_of_a_lone_surrogate() -> None:
+    message = r"text must be valid Unicode: a lone surrogate at character 1 of '\\ud800 cat'"
+    with pytest.raises(SettingsError, match=message):
+        Phrase("\ud800 cat")
+    with pytest.raises(SettingsError, match=r"texts must be valid Unicode: .* at character 3 of"):
+        Near(["a", "é \ud800"], 1)
 
 
 # ---- malformed text

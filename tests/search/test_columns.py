@@ -432,12 +432,12 @@ def test_cursors_of_other_commits_and_requests(large: Index, folder: Path) -> No
     for at in range(len(text)):
         changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]
         if base64.urlsafe_b64decode(changed + "==") != base64.urlsafe_b64decode(text + "=="):
-            with pytest.raises(SettingsError, match="after is no cursor, or a damaged one"):
+            with pytest.raises(SettingsError, match="after must be the cursor of a page of hits"):
                 decode_cursor(collection, request_digest("q", "bm25"), changed)
     for wrong in ("", "x", "é", text[:-4], text + "AAAA", "A" * 34):
-        with pytest.raises(SettingsError, match="after is no cursor"):
+        with pytest.raises(SettingsError, match="after must be the cursor of a page of hits"):
             decode_cursor(collection, 1, wrong)
-    with pytest.raises(SettingsError, match="after must be the cursor of a page of hits, not 5"):
+    with pytest.raises(SettingsError, match=r"after must be the cursor .*, not 5"):
         decode_cursor(collection, 1, 5)
 
 

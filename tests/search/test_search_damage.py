@@ -27,6 +27,7 @@ from fastseq.types import Texts
 from tests import sampling
 from tests.naive import inverted
 from tests.naive.commits import combine, write_manifest
+from tests.positions import positions_of
 
 MODELS: list[RankingModel] = [
     BM25(),
@@ -77,14 +78,14 @@ def answers(folder: Path) -> list[Any]:
         hits = index.search(queries, k=30, model=model, threads=1)
         found += [hits.rows.tobytes(), hits.scores.tobytes()]
     found += [hits.ids, list(hits), [index.get(f"d{n}") for n in (0, 6, 17, 23, 99)]]
-    found += [positions_of(field) for leaf in index._collection.leaves
+    found += [all_positions(field) for leaf in index._collection.leaves
               for field in (leaf.segment, leaf.segment.fields["text"])]  # fmt: skip
     return found
 
 
-def positions_of(field: Field) -> list[Any]:
+def all_positions(field: Field) -> list[Any]:
     """The positions of every term."""
-    return [[array.tolist() for array in field.positions_of(term)] for term in range(field.terms)]
+    return [[array.tolist() for array in positions_of(field, term)] for term in range(field.terms)]
 
 
 def assert_error_or_same(folder: Path, path: Path, expected: list[Any]) -> bool:
@@ -450,7 +451,7 @@ def test_damaged_positions_do_not_affect_searches_without_them(large: Path) -> N
             segment = index._collection.leaves[0].segment
             for _ in range(2):
                 with pytest.raises(FormatError, match=f"damaged: the checksum of {name} is wrong"):
-                    segment.positions_of(0)
+                    positions_of(segment, 0)
         finally:
             flipped(large, offset + 9)
 

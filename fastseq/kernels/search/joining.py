@@ -3,7 +3,7 @@
 The lists are intersected window by window, starting with the one that has the fewest postings
 there, TILE of them at a time. Of a frequent term, whose documents are known as bits, a bit is
 tested for each candidate, and the place of one that is left is counted: the bits before it. In
-other lists each candidate is looked up.
+other lists each candidate is looked up. A term of several slots is one list.
 
 Where a score must be above a threshold, the parts of the postings (impacts.py) are upper bounds:
 blocks and postings with parts too small are left out.
@@ -60,12 +60,22 @@ class Join(NamedTuple):
     start: Int64  # [S] its first place
     size: Int64  # [S] and the number of places
     low: Int64  # [S] how many of these are before the next candidate
-    order: Int64  # [S] slots, those with the fewest places in the window first
+    source: Int64  # [S] the first slot with the term of each; only the lists of these are joined
+    before: Int64  # [S] the last slot before it that has the same term; -1 for none
+    times: Int64  # [S] how many slots have the term of a first slot
+    order: Int64  # [S] first slots, those with the fewest places in the window first; then others
     bits: Int64  # [S] the address of the bits of each slot (dense.py); 0 for none
     short: Int64  # [S] that of the short positions of its term (counting.py); 0 for none
-    state: Int64  # [1] 1 inside of a window that all lists have
+    state: Int64  # [2] 1 inside of a window that all lists have; the number of first slots
     rows: Int64  # [TILE] the candidates: documents that all lists have
-    places: Int64  # [S · TILE] places[s · TILE + c]: that of candidate c in the list of slot s
+    column: Int64  # [TILE] of `places`, for each candidate: those left move without their places
+    places: Int64  # [S · TILE] places[s · TILE + column[c]]: of candidate c in that of first slot s
+
+
+@inline
+def place_in(join, s, c):
+    """The place of candidate c in the list of slot s."""
+    return join.places[join.source[s] * TILE + join.column[c]]
 
 
 # ---- windows
@@ -91,9 +101,34 @@ def _next_run(join, lists, s):
 
 
 @inline
+def _find_equal(join, terms, slots, are_terms):
+    """Set the source of each slot, and the order to the first slots and those after them."""
+    first = 0
+    for s in range(slots):
+        before = s - 1 if are_terms else -1
+        while before >= 0 and terms[before] != terms[s]:
+            before -= 1
+        join.before[s] = before
+        if before < 0:
+            join.source[s] = s
+            join.times[s] = 1
+            join.order[first] = s
+            first += 1
+        else:
+            join.source[s] = join.source[before]
+            join.times[join.source[s]] += 1
+    join.state[1] = first
+    for s in range(slots):
+        if join.before[s] >= 0:
+            join.order[first] = s
+            first += 1
+
+
+@inline
 def begin_join(join, lists, postings, terms):
     """Begin to intersect lists; those of slots of a term each, `terms`, are found first. None has
     bits or short positions before their addresses are set."""
+    _find_equal(join, terms, len(lists.first), len(lists.entry_ends) == 0)
     if len(lists.entry_ends) == 0:
         for s in range(len(lists.first)):
             term = np.uint64(terms[s])
@@ -113,22 +148,24 @@ def begin_join(join, lists, postings, terms):
 def _next_common_window(join, lists):
     """Move all lists to the next window that all of them have, and order them; NO_WINDOW if there
     is none."""
-    slots = len(lists.first)
+    slots = join.state[1]
     window = join.window[0]
-    s = 0
-    while s < slots:
+    n = 0
+    while n < slots:
+        s = join.order[n]
         while join.window[s] < window:
             _next_run(join, lists, s)
         if join.window[s] > window:
             window = join.window[s]
-            s = 0
+            n = 0
         else:
-            s += 1
+            n += 1
     if window == NO_WINDOW:
         return window
-    for s in range(slots):
+    for n in range(slots):
+        s = join.order[n]
         join.low[s] = 0
-        i = s
+        i = n
         while i > 0 and join.size[join.order[i - 1]] > join.size[s]:
             join.order[i] = join.order[i - 1]
             i -= 1
@@ -216,17 +253,16 @@ def _read_lead(join, lists, lead, least):
 
 
 @optimised_helper
-def _keep_with_bits(join, lead, s, n, window, windows):
-    """Keep those of the n candidates, with their places in the shortest list, whose bits of slot s
-    are set; returns how many. Written without a branch, which would often be mispredicted."""
+def _keep_with_bits(join, s, n, window, windows):
+    """Keep those of the n candidates whose bits of slot s are set; returns how many. Written
+    without a branch, which would often be mispredicted."""
     bits, _, _ = dense_of(join.bits[s], windows, window)
-    rows, places = join.rows, join.places
-    own = np.uint64(lead * TILE)
+    rows, column = join.rows, join.column
     kept = np.uint64(0)
     for c in range(np.uint64(n)):
         document = np.uint64(rows[c])
         rows[kept] = np.int64(document)
-        places[own + kept] = places[own + c]
+        column[kept] = column[c]
         kept += has_bit(bits, document)
     return np.int64(kept)
 
@@ -238,42 +274,39 @@ def _place_by_rank(join, s, n, window, windows):
     own = np.uint64(s * TILE)
     for c in range(np.uint64(n)):
         document = np.uint64(join.rows[c])
-        join.places[own + c] = np.int64(first + rank_of(bits, ranks, document))
+        place = np.int64(first + rank_of(bits, ranks, document))
+        join.places[own + np.uint64(join.column[c])] = place
 
 
 @inline
-def keep_candidate(join, slots, c, kept):
-    """Make candidate c number `kept` (at most c) of them, with the places of the first slots."""
+def keep_candidate(join, c, kept):
+    """Make candidate c number `kept` (at most c) of them."""
     join.rows[kept] = join.rows[c]
-    for i in range(slots):
-        own = join.order[i] * TILE
-        join.places[own + kept] = join.places[own + c]
+    join.column[kept] = join.column[c]
 
 
 @inline
-def _keep_common(join, docs, i, n):
-    """Keep those of the n candidates that are in the list of slot order[i]; returns how many."""
-    s = join.order[i]
+def _keep_common(join, docs, s, n):
+    """Keep those of the n candidates that are in the list of slot s; returns how many."""
     start, size, low = join.start[s], join.size[s], join.low[s]
     kept = 0
     for c in range(n):
         found, place, low = place_of(docs, start, size, low, join.rows[c])
-        keep_candidate(join, i, c, kept)
-        join.places[s * TILE + kept] = place
+        join.places[s * TILE + join.column[c]] = place
+        keep_candidate(join, c, kept)
         kept += found
     join.low[s] = low
     return kept
 
 
 @inline
-def _keep_above(join, parts, s, slots, n, least):
+def _keep_above(join, parts, s, n, least):
     """Keep those of the n candidates whose parts in the list of slot s are above `least`; returns
     how many."""
     kept = 0
     for c in range(n):
-        if parts[np.uint64(join.places[s * TILE + c])] > least:
-            if kept < c:
-                keep_candidate(join, slots, c, kept)
+        if parts[np.uint64(place_in(join, s, c))] > least:
+            keep_candidate(join, c, kept)
             kept += 1
     return kept
 
@@ -287,7 +320,7 @@ def next_candidates(join, lists, live, documents, least):
     documents  of the segment
     least      float32  leave out a document of which a part is not above it; negative for none
     """
-    slots = len(lists.first)
+    slots = join.state[1]
     windows = (documents + (1 << WINDOW_BITS) - 1) >> WINDOW_BITS
     while True:
         if join.state[0] == 0:
@@ -298,35 +331,36 @@ def next_candidates(join, lists, live, documents, least):
         window = join.window[lead]
         base = window << WINDOW_BITS
         n = _read_lead(join, lists, lead, least)
+        for c in range(n):
+            join.column[c] = c
         ended = join.low[lead] == join.size[lead]
         i = 1
         while i < slots and n > 0:
             if join.bits[join.order[i]] != 0:
-                n = _keep_with_bits(join, lead, join.order[i], n, window, windows)
+                n = _keep_with_bits(join, join.order[i], n, window, windows)
             i += 1
         i = 1
         while i < slots and n > 0:
             if join.bits[join.order[i]] == 0:
-                n = _keep_common(join, lists.docs, i, n)
+                n = _keep_common(join, lists.docs, join.order[i], n)
             i += 1
         i = 1
         while i < slots and n > 0:
             if join.bits[join.order[i]] != 0:
                 _place_by_rank(join, join.order[i], n, window, windows)
             if least >= np.float32(0.0):
-                n = _keep_above(join, lists.parts, join.order[i], slots, n, least)
+                n = _keep_above(join, lists.parts, join.order[i], n, least)
             i += 1
         kept = 0
         for c in range(n):
             row = base + join.rows[c]
             if row < documents and (len(live) == 0 or live[np.uint64(row)] != 0):
-                if kept < c:
-                    keep_candidate(join, slots, c, kept)
+                keep_candidate(join, c, kept)
                 join.rows[kept] = row
                 kept += 1
         if ended:
             join.state[0] = 0
-            for s in range(slots):
-                _next_run(join, lists, s)
+            for i in range(slots):
+                _next_run(join, lists, join.order[i])
         if kept > 0:
             return kept

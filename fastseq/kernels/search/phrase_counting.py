@@ -63,8 +63,7 @@ def count_phrases(
                 kept = 0
                 for c in range(found):
                     if allowed[np.uint64(first_row + join.rows[c])] != 0:
-                        if kept < c:
-                            keep_candidate(join, slots, c, kept)
+                        keep_candidate(join, c, kept)
                         kept += 1
                 found = kept
             found = keep_matches(scratch, postings, data, blocks, lists, own_offsets, found)

@@ -28,6 +28,7 @@ from fastseq.kernels.search.joining import (
     begin_join,
     keep_candidate,
     next_candidates,
+    place_in,
 )
 from fastseq.kernels.search.positions import positions_start
 from fastseq.kernels.search.postings import WINDOW, frequency
@@ -35,7 +36,7 @@ from fastseq.kernels.search.short_positions import LONG, MOST_SHORT, short_posit
 from fastseq.kernels.simd.bytes import count_ones, shared4
 
 END = 1 << 62  # the position of a cursor after its last one
-_PER_SLOT = 13  # arrays of Scratch with an element for each slot
+_PER_SLOT = 16  # arrays of Scratch with an element for each slot
 
 
 class Cursors(NamedTuple):
@@ -69,7 +70,7 @@ class Scratch(NamedTuple):
 def make_scratch(slots: int, terms: int) -> Int64:
     """Memory for phrases of up to `slots` slots that have up to `terms` terms together. It is one
     array, since each of an argument costs the call of a kernel about 0.1 µs."""
-    memory = np.empty(2 + _PER_SLOT * slots + 1 + 2 * TILE + slots * TILE + 4 * terms, np.int64)
+    memory = np.empty(2 + _PER_SLOT * slots + 4 * terms + 2 + (slots + 3) * TILE, np.int64)
     memory[:2] = slots, terms
     return memory
 
@@ -83,11 +84,11 @@ def scratch_of(memory):
     tiles = rest[4 * terms :]
     c = rest[: 4 * terms].reshape(4, terms)
     join = Join(
-        s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], tiles[:1], tiles[1 : TILE + 1],
-        tiles[2 * TILE + 1 :],
+        s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], tiles[:2],
+        tiles[2 : TILE + 2], tiles[TILE + 2 : 2 * TILE + 2], tiles[3 * TILE + 2 :],
     )  # fmt: skip
-    cursors = Cursors(s[8], s[9], s[10], s[11], c[0], c[1], c[2], c[3])
-    return Scratch(join, cursors, s[12], tiles[TILE + 1 : 2 * TILE + 1])
+    cursors = Cursors(s[11], s[12], s[13], s[14], c[0], c[1], c[2], c[3])
+    return Scratch(join, cursors, s[15], tiles[2 * TILE + 2 : 3 * TILE + 2])
 
 
 @jit
@@ -218,15 +219,30 @@ def _part(cursors, data, offsets, s, slots, end):
     return end
 
 
+@inline
+def _open_after(cursors, data, offsets, s, before):
+    """Begin a slot after the position of another one with the same term; returns the first adjusted
+    position."""
+    cursor, other = cursors.first[s], cursors.first[before]
+    cursors.at[cursor] = cursors.at[other]
+    cursors.left[cursor] = cursors.left[other]
+    cursors.position[cursor] = cursors.position[other]
+    cursors.current[s] = cursor
+    return _advance(cursors, data, offsets, s)
+
+
 @helper
-def _sloppy_frequency(cursors, postings, data, blocks, offsets, slop, repeats):
+def _sloppy_frequency(cursors, postings, data, blocks, offsets, before, slop, repeats, by_words):
     """The sum of 1 / (1 + length) over the matches of at most `slop`, as Lucene's
     SloppyPhraseMatcher finds them."""
     slots = len(offsets)
     end = np.int64(-END)
     for s in range(slots):
-        at = _open(cursors, postings, data, blocks, offsets, s)
-        if at < END and repeats:
+        if before[s] >= 0:
+            at = _open_after(cursors, data, offsets, s, before[s])
+        else:
+            at = _open(cursors, postings, data, blocks, offsets, s)
+        if at < END and repeats and not by_words:
             at = max(at, _part(cursors, data, offsets, np.int64(s), s + 1, at))
         if at == END:
             return 0.0
@@ -261,20 +277,26 @@ def _sloppy_frequency(cursors, postings, data, blocks, offsets, slop, repeats):
 
 
 @inline
-def phrase_frequency(cursors, postings, data, blocks, offsets, order, slop, repeats):
+def phrase_frequency(
+    cursors, postings, data, blocks, offsets, order, before, slop, repeats, by_words
+):  # fmt: skip
     """The frequency of a phrase in a document with all of its slots: 0 where it lacks it.
 
     cursors  of which `first`, `last`, `posting` and `at` are set
     postings, data, blocks  Postings of the segment, and its positions (search/positions.py)
     offsets  int64[S]  of the slots, ascending, none twice
     order    int64[S]  the slots in the order in which an exact phrase is verified, rare ones first
+    before   int64[S]  the last slot before each one that has the same term, -1 for none
     slop     0 for an exact phrase, whose frequency is the number of its starts; else the longest
              match, and the frequency the sum of 1 / (1 + length) over the matches
     repeats  whether two slots have a term in common
+    by_words  whether each slot is one term, so that only slots with the same term meet
     """
     if slop == 0 or len(offsets) == 1:
         return _exact_frequency(cursors, postings, data, blocks, offsets, order)
-    return _sloppy_frequency(cursors, postings, data, blocks, offsets, slop, repeats)
+    return _sloppy_frequency(
+        cursors, postings, data, blocks, offsets, before, slop, repeats, by_words
+    )
 
 
 @inline
@@ -338,7 +360,7 @@ def point_cursors(cursors, lists, join, c, starts):
     """Point cursors to the postings of a candidate. starts int64[S + 1]: the cursors of slot s are
     among those from starts[s] to starts[s + 1]."""
     for s in range(len(lists.first)):
-        place = join.places[s * TILE + c]
+        place = place_in(join, s, c)
         first = starts[s]
         cursors.first[s] = first
         if len(lists.entry_ends) == 0:
@@ -354,6 +376,27 @@ def point_cursors(cursors, lists, join, c, starts):
                 cursors.at[first + j] = -1
 
 
+@inline
+def keep_frequent(join, postings, slots, n):
+    """Keep those of the n candidates in which each term of `slots` slots, of a term each, occurs as
+    often as in these; returns how many."""
+    first = join.state[1]
+    if first == slots:
+        return n
+    i = 0
+    while i < first and n > 0:
+        s = join.order[i]
+        times = join.times[s]
+        if times > 1:
+            kept = 0
+            for c in range(n):
+                keep_candidate(join, c, kept)
+                kept += frequency(postings, np.uint64(place_in(join, s, c))) >= times
+            n = kept
+        i += 1
+    return n
+
+
 @optimised_helper
 def keep_matches(scratch, postings, data, blocks, lists, offsets, n):
     """Keep those of the n candidates that have an exact phrase of two slots or more, of a term
@@ -363,20 +406,20 @@ def keep_matches(scratch, postings, data, blocks, lists, offsets, n):
     join, counts = scratch.join, scratch.counts
     slots = len(offsets)
     lead = join.order[0]
+    n = keep_frequent(join, postings, slots, n)
     longest = offsets[slots - 1] > MOST_SHORT
     kept = 0
     for c in range(n):
         positions = short_positions(
-            postings, data, blocks, join.short[lead], lists.first[lead],
-            join.places[lead * TILE + c],
-        )  # fmt: skip
+            postings, data, blocks, join.short[lead], lists.first[lead], place_in(join, lead, c)
+        )
         short = positions != LONG and not longest
         starts = np.uint64(15)  # of the positions
         i = 1
         while short and i < slots and starts != np.uint64(0):
             s = join.order[i]
             others = short_positions(
-                postings, data, blocks, join.short[s], lists.first[s], join.places[s * TILE + c]
+                postings, data, blocks, join.short[s], lists.first[s], place_in(join, s, c)
             )
             shift = offsets[s] - offsets[lead]
             starts &= shared4(positions, others, np.uint8(max(shift, 0)), np.uint8(max(-shift, 0)))
@@ -385,8 +428,7 @@ def keep_matches(scratch, postings, data, blocks, lists, offsets, n):
         if short and starts == np.uint64(0):
             continue
         counts[kept] = np.int64(count_ones(starts)) if short else np.int64(-1)
-        if kept < c:
-            keep_candidate(join, slots, c, kept)
+        keep_candidate(join, c, kept)
         kept += 1
     return kept
 
@@ -424,24 +466,28 @@ def phrase_documents(
     join, cursors = scratch.join, scratch.cursors
     begin_join(join, lists, postings, terms)
     slots = len(offsets)
-    by_words = slop == 0 and slots > 1 and len(lists.entry_ends) == 0
+    by_words = len(lists.entry_ends) == 0
+    exact = slop == 0 and slots > 1 and by_words
     total = 0
     while True:
         found = next_candidates(join, lists, live, documents, np.float32(-1.0))
         if found == 0:
             return total
-        if by_words:
+        if exact:
             found = keep_matches(scratch, postings, data, blocks, lists, offsets, found)
+        elif by_words:
+            found = keep_frequent(join, postings, slots, found)
         for c in range(found):
-            if by_words:
+            if exact:
                 tf = np.float64(
                     count_phrase(scratch, postings, data, blocks, lists, offsets, starts, c)
                 )
             else:
                 point_cursors(cursors, lists, join, c, starts)
                 tf = phrase_frequency(
-                    cursors, postings, data, blocks, offsets, join.order, slop, repeats
-                )
+                    cursors, postings, data, blocks, offsets, join.order, join.before, slop,
+                    repeats, by_words,
+                )  # fmt: skip
             if tf > 0.0:
                 rows[np.uint64(total)] = join.rows[c]
                 tfs[np.uint64(total)] = tf
