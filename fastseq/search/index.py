@@ -429,7 +429,7 @@ class Index:
         """The hits of one query without other options; None where `search` must prepare it."""
         model = _model_of(model, None, searcher.collection)
         new = [*notices]
-        found = searcher.single.find(query, k, model, filter, operator, new)
+        found = searcher.find_one(query, k, model, filter, operator, new)
         if found is None:
             return None
         return Hits(

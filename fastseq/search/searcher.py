@@ -88,7 +88,8 @@ class Searcher:
         self._gpu: dict[ModelScorer, GpuSearch] = {}
         self._scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
         self._every_row = Passing(collection)
-        self._filtered = lru_cache(_CACHED_FILTERS)(self._passing)
+        self._filtered = lru_cache(_CACHED_FILTERS)(partial(_passing, collection))
+        self._single = SingleSearch(collection)
         self._fields: dict[str, Searcher] = {}
 
     @cached_property
@@ -225,7 +226,7 @@ class Searcher:
         if len(queries) == 1 and type(device) is str and device == "cpu" and fields is None:
             thread_count(threads)
             notices: list[str] = []
-            one = self.single.find(queries[0], k, model, filter, operator, notices, most)
+            one = self.find_one(queries[0], k, model, filter, operator, notices, most)
             if one is not None:
                 return *one, notices
         structured = [
@@ -307,7 +308,7 @@ class Searcher:
         for i, query in enumerate(queries if fields is None else ()):
             if isinstance(query, Mapping):
                 continue
-            if isinstance(query, values.Phrase) and self.single.has_positions:
+            if isinstance(query, values.Phrase) and self._single.has_positions:
                 phrase = phrase_terms(query, table.tokens_of, table.groups.__contains__)
                 if phrase is not None:
                     phrases.append(phrase)
@@ -350,10 +351,12 @@ class Searcher:
         matched = self.evaluator(model, filter).matched(plan_of(clause))
         return int(np.count_nonzero(matched))
 
-    @cached_property
-    def single(self) -> SingleSearch:
-        """The search for one query at a time."""
-        return SingleSearch(self)
+    def find_one(
+        self, query: Any, k: int, model: RankingModel, filter: Any, operator: str,
+        notices: list[str], most: int | None = MOST_WORDS,
+    ) -> tuple[Int32, Float32] | None:  # fmt: skip
+        """`find` for one query, without the preparation of a batch; None where that is needed."""
+        return self._single.find(self, query, k, model, filter, operator, notices, most)
 
     @cached_property
     def groups(self) -> GroupSearch:
@@ -519,10 +522,7 @@ class Searcher:
             return self._every_row
         if isinstance(filter, str):
             return self._filtered(filter)
-        return self._passing(filter)
-
-    def _passing(self, filter: Any) -> Passing:
-        return Passing(self.collection, allowed_rows(self.collection, filter))
+        return _passing(self.collection, filter)
 
     def scorer(self, model: RankingModel) -> ModelScorer:
         """The weights and impacts of a model."""
@@ -679,6 +679,10 @@ class Searcher:
     def give_back(self, scratch: kernels.Scratch) -> None:
         if len(self._scratch) < CACHED_SCRATCH:
             self._scratch.append(scratch)
+
+
+def _passing(collection: Collection, filter: Any) -> Passing:
+    return Passing(collection, allowed_rows(collection, filter))
 
 
 def _warn_of_cpu(why: str, remedy: str = "") -> None:

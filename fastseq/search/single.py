@@ -7,6 +7,7 @@ takes are made of short lists. The hits have the bits of a batch.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -94,27 +95,30 @@ class _PhraseMemory(NamedTuple):
 
 
 class SingleSearch:
-    """Searches a collection for one query. Any number of threads may call it at once.
+    """Searches a collection for one query. Any number of threads may call it at once. It does not
+    refer to the searcher, which has it: both are freed, and files closed, with the last reference.
 
     Each method returns None for a query or a model that it does not serve: the model must be a
     variant of BM25 without a score for absent words, the query a flat one without boosts, an exact
     phrase, or a pattern.
     """
 
-    def __init__(self, searcher: Prepared) -> None:
-        self._searcher = searcher
-        leaves = searcher.collection.leaves
-        self.has_positions = all(leaf.segment.unverified_positions is not None for leaf in leaves)
-        self._no_bits = np.empty((len(leaves), 0), np.int64)
+    def __init__(self, collection: Collection) -> None:
+        self._leaves = collection.leaves
+        self._no_bits = np.empty((len(collection.leaves), 0), np.int64)
         self._phrase_memory: list[_PhraseMemory] = []
 
+    @cached_property
+    def has_positions(self) -> bool:
+        """Whether all segments have positions. Raises FormatError where they are damaged."""
+        return all(leaf.segment.unverified_positions is not None for leaf in self._leaves)
+
     def find(
-        self, query: Any, k: int, model: RankingModel, filter: Any, operator: str,
-        notices: list[str], most: int | None = MOST_WORDS,
+        self, searcher: Prepared, query: Any, k: int, model: RankingModel, filter: Any,
+        operator: str, notices: list[str], most: int | None = MOST_WORDS,
     ) -> tuple[Int32, Float32] | None:  # fmt: skip
         """(rows int32[1, k], scores float32[1, k]) as `Searcher.find` returns them, `most` as
         there; `notices` gets those of the query."""
-        searcher = self._searcher
         if type(model) is not BM25 or model.variant not in ADDITIVE:
             return None
         if k > searcher.collection.documents or not isinstance(query, _QUERIES):
@@ -123,20 +127,20 @@ class SingleSearch:
         if type(query) is str:  # the other tests cost more
             pass
         elif isinstance(query, PATTERNS):
-            return self._find_pattern(query, k, model, filter, notices, most)
+            return self._find_pattern(searcher, query, k, model, filter, notices, most)
         elif isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
             phrase = phrase_terms(query, table.tokens_of, table.groups.__contains__)
             if phrase is not None:
-                return self._find_phrase(phrase, table, k, model, filter)
+                return self._find_phrase(searcher, phrase, table, k, model, filter)
         flat = flat_query(query, table, operator)
         if flat is None or flat.boosts:
             return None
-        return self._find_flat(flat, table, k, model, filter)
+        return self._find_flat(searcher, flat, table, k, model, filter)
 
     def _find_flat(
-        self, query: FlatQuery, table: TermTable, k: int, model: BM25, filter: Any
-    ) -> tuple[Int32, Float32] | None:
-        searcher = self._searcher
+        self, searcher: Prepared, query: FlatQuery, table: TermTable, k: int, model: BM25,
+        filter: Any,
+    ) -> tuple[Int32, Float32] | None:  # fmt: skip
         scored, required, excluded = query.scored, query.required, query.excluded
         scorer = searcher.scorer(model)
         weights = scorer.term_weights(table, [*scored, *excluded] if excluded else scored)
@@ -194,9 +198,9 @@ class SingleSearch:
         return rows, scores
 
     def _find_phrase(
-        self, phrase: PhraseTerms, table: TermTable, k: int, model: BM25, filter: Any
-    ) -> tuple[Int32, Float32] | None:
-        searcher = self._searcher
+        self, searcher: Prepared, phrase: PhraseTerms, table: TermTable, k: int, model: BM25,
+        filter: Any,
+    ) -> tuple[Int32, Float32] | None:  # fmt: skip
         numbers, n = phrase.numbers, len(phrase.numbers)
         scorer = searcher.scorer(model)
         weights = scorer.term_weights(table, numbers)
@@ -242,10 +246,10 @@ class SingleSearch:
         return None if overflow else (rows, scores)
 
     def _find_pattern(
-        self, query: PATTERNS, k: int, model: BM25, filter: Any, notices: list[str],
-        most: int | None,
-    ) -> tuple[Int32, Float32] | None:
-        searcher, collection = self._searcher, self._searcher.collection
+        self, searcher: Prepared, query: PATTERNS, k: int, model: BM25, filter: Any,
+        notices: list[str], most: int | None,
+    ) -> tuple[Int32, Float32] | None:  # fmt: skip
+        collection = searcher.collection
         if query.field is not None:
             return None
         match = pattern_match(query, searcher.analyzer.splitter)

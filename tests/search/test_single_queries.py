@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -249,3 +251,19 @@ def test_words_of_many_clauses_are_looked_up_together(
     call(index, Boolean(**clauses))
     assert sum(looked_up) >= 500
     assert len(looked_up) < 5
+
+
+def test_nothing_of_an_index_is_in_a_circle(tmp_path: Path) -> None:
+    """An index that is not used any more is freed, and its files closed, without a collection."""
+    Index.build([{"id": "1", "text": "a b"}], tmp_path / "one", store=["text"])
+    gc.disable()
+    try:
+        index = Index.open(tmp_path / "one")
+        for query in ("a", Phrase("a b"), Boolean(must=[Term("a"), Term("b")]), Prefix("a")):
+            assert index.search(query, filter="text = 'a b'").rows[0, 0] == 0
+            assert index.count(query) == 1
+        left = weakref.ref(index._searcher), weakref.ref(index._searcher.collection)
+        del index
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
