@@ -200,6 +200,7 @@ def test_hits_are_sums_over_lists(
         assert hits == expected_hits(segments, query, base, allowed, k)
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("k", [1, 10, 200])
 @pytest.mark.parametrize("seed", range(6))
 def test_long_lists(seed: int, k: int) -> None:
@@ -231,6 +232,7 @@ def test_long_lists(seed: int, k: int) -> None:
     assert any(found)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("first", "last"),
     [(0, 0), (0, 63), (5, WINDOW - 1), (WINDOW - 1, WINDOW), (WINDOW - 700, WINDOW + 1500),

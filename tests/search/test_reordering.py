@@ -139,6 +139,7 @@ def test_only_some_segments_are_reordered(pairs: dict[str, list[Path]]) -> None:
     assert order.tolist() != sorted(order.tolist())
 
 
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 @pytest.mark.parametrize("name", ["one", "several", "second"])
 def test_hits_are_the_same(pairs: dict[str, list[Path]], name: str, model: RankingModel) -> None:
