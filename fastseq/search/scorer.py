@@ -203,6 +203,8 @@ class ModelScorer:
         places = np.flatnonzero(terms >= 0)
         places = places[np.isnan(impacts.best[terms[places]])]
         if len(places):
+            # each once: to bring a list into the order of search twice would mix it up
+            places = places[np.unique(terms[places], return_index=True)[1]]
             new = terms[places]
             segment.verify_postings(new)
             some = None if statistics is None else statistics.take(places)

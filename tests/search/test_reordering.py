@@ -139,6 +139,13 @@ def test_only_some_segments_are_reordered(pairs: dict[str, list[Path]]) -> None:
     assert order.tolist() != sorted(order.tolist())
 
 
+@pytest.mark.parametrize("name", ["one", "several", "second"])
+def test_patterns_of_a_batch_share_words(pairs: dict[str, list[Path]], name: str) -> None:
+    """The first search of an index, which brings the lists of these words into the order."""
+    queries = [Wildcard("w1?"), Prefix("w1"), Regex("w1.*"), Prefix("w1")]
+    same(*(Index.open(path).search(queries, 100) for path in pairs[name]))
+
+
 @pytest.mark.sample(7)
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 @pytest.mark.parametrize("name", ["one", "several", "second"])
