@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -43,11 +44,7 @@ def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
             prefix = changed(query.text).encode("utf-8", "replace")
             return lambda words: (words.prefix(prefix), None)
         case values.Wildcard():
-            pieces = [
-                piece if is_wild else _escaped(changed(piece))
-                for is_wild, piece in wildcard_pieces(query.pattern)
-            ]
-            automaton = wildcard("".join(pieces))
+            automaton = wildcard(_folded_wildcard(query, splitter))
             return lambda words: (words.matching(automaton), None)
         case values.Regex():
             automaton = regex(query.pattern)
@@ -68,6 +65,25 @@ def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
             return lambda words: (
                 words.range(low, high, query.include_low, query.include_high), None,
             )  # fmt: skip
+
+
+def folded_pattern(query: Pattern, splitter: Splitter) -> Pattern:
+    """A pattern in the form of words as written, so that equal ones find the same words: `CA*` is
+    `ca*` where words are lower-cased. Regular expressions and ranges are left as they are."""
+    match query:
+        case values.Prefix() | values.Fuzzy():
+            text = folded(query.text, splitter)
+            return replace(query, text=text) if text else query
+        case values.Wildcard():
+            return replace(query, pattern=_folded_wildcard(query, splitter) or query.pattern)
+    return query
+
+
+def _folded_wildcard(query: values.Wildcard, splitter: Splitter) -> str:
+    return "".join(
+        piece if is_wild else _escaped(folded(piece, splitter))
+        for is_wild, piece in wildcard_pieces(query.pattern)
+    )
 
 
 def pattern_problem(query: values.Query) -> str | None:

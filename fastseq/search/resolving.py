@@ -38,7 +38,7 @@ from fastseq.search.clauses import (
 )
 from fastseq.search.groups import character_terms
 from fastseq.search.names import condition_of, is_column, is_text, no_name
-from fastseq.search.patterns import Match, folded_bytes, pattern_match
+from fastseq.search.patterns import Match, folded_bytes, folded_pattern, pattern_match
 from fastseq.search.phrases import near_by_text, near_list, phrase_by_text, phrase_list
 from fastseq.search.query_words import of_queries
 from fastseq.search.ranking import RankingModel
@@ -352,10 +352,11 @@ class Resolver:
     ) -> Clause | None:
         if is_column(self._collection, query):
             return self._condition(query)
-        match = pattern_match(query, self.searcher.analyzer.splitter)
+        splitter = self.searcher.analyzer.splitter
+        match = pattern_match(query, splitter)
         if match is None:
             return None
-        order = (1, type(query).__name__, str(query))
+        order = (1, type(query).__name__, str(folded_pattern(query, splitter)))
 
         def make(searcher: Reader) -> ListClause:
             terms, total = group_terms(self._collection, searcher.collection, match, self.most)

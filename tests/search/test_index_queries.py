@@ -777,3 +777,18 @@ def test_white_space_in_a_phrase_of_bigrams(tmp_path: Path) -> None:
     assert lone.search(Near(("猫", "喜欢"), 5)).ids == [[0]]
     with pytest.raises(SettingsError, match="has 2 words; expected one each"):
         lone.search(Near(("猫喜欢", "猫"), 5))
+
+
+def test_patterns_that_differ_in_case_are_one(tmp_path: Path) -> None:
+    """A clause that occurs twice counts twice in one vector, it is not two of its elements."""
+    texts = ["cat cart", "care dog", "dog", "cats cats cart tea"]
+    rows = [{"id": str(n), "text": text} for n, text in enumerate(texts)]
+    index = Index.build(rows, tmp_path / "index")
+    for one, other in ((Prefix("ca"), Prefix("CA")), (Wildcard("c*t"), Wildcard("C*T")),
+                       (Fuzzy("cat"), Fuzzy("CAT"))):  # fmt: skip
+        for model in (TFIDF(smart="ltc.lnc"), BM25()):
+            same, differing = (
+                index.search(Boolean(should=(one, second)), model=model) for second in (one, other)
+            )
+            assert same.rows.tolist() == differing.rows.tolist()
+            assert same.scores.tobytes() == differing.scores.tobytes()
