@@ -21,10 +21,10 @@ from fastseq.kernels.search.positions import BLOCK, size_blocks
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.tables import Dictionary
-from fastseq.types import Float32, Int32, Int64, Texts, UInt8, offsets_of, ranges
+from fastseq.types import Float64, Int32, Int64, Texts, UInt8, offsets_of, ranges
 
 Slots = Sequence[Int32]
-Found = tuple[Int32, Float32]  # rows, ascending, and frequencies
+Found = tuple[Int32, Float64]  # rows, ascending, and frequencies
 
 _UNBOUNDED = 1 << 40  # beyond the length of any match
 _ROWS = 1024  # whose text is read at a time
@@ -54,7 +54,7 @@ def phrase_list(leaf: Leaf, slots: Slots, offsets: Sequence[int], slop: int = 0)
     offsets : of the slots, ascending, none twice
     slop : 0 for an exact phrase
 
-    Returns rows int32[n] in the segment, ascending, and tfs float32[n]: the number of occurrences;
+    Returns rows int32[n] in the segment, ascending, and tfs float64[n]: the number of occurrences;
     with a slop the sum of 1 / (1 + length) over the matches, as Lucene's SloppyPhraseMatcher finds
     them. A slot of several terms is at all of their positions. Raises DataError where the segment
     has no positions, FormatError for a damaged file.
@@ -161,7 +161,7 @@ def _phrases(source: _Source, slots: Slots, offsets: Sequence[int], slop: int) -
     at, most_slop = np.array(offsets, np.int64), min(slop, _UNBOUNDED)
     with _scratch(len(slots), len(terms)) as scratch:
         lists, most = _lists(source.postings, terms, starts, source.documents)
-        rows, tfs = np.empty(most, np.int32), np.empty(most, np.float32)
+        rows, tfs = np.empty(most, np.int32), np.empty(most, np.float64)
         found = kernels.phrase_documents(
             rows, tfs, lists, source.postings, *source.positions, terms, starts, at, most_slop,
             repeats, source.live, source.documents, scratch,
@@ -177,7 +177,7 @@ def _near(source: _Source, terms: Int32, distance: int, in_order: bool) -> Found
     zeros, most_others = np.zeros(len(words), np.int64), min(distance, _UNBOUNDED)
     with _scratch(len(terms), len(terms)) as scratch:
         lists, most = _lists(source.postings, words, starts, source.documents)
-        rows, tfs = np.empty(most, np.int32), np.empty(most, np.float32)
+        rows, tfs = np.empty(most, np.int32), np.empty(most, np.float64)
         found = kernels.near_documents(
             rows, tfs, lists, source.postings, *source.positions, words, starts, slots, zeros,
             most_others, in_order, source.live, source.documents, scratch,
@@ -329,6 +329,6 @@ def _index(lexicon: Lexicon, texts: Texts, columns: int) -> tuple[_Source, Int32
 
 
 def _concatenated(parts: list[Found]) -> Found:
-    none = np.empty(0, np.int32), np.empty(0, np.float32)
+    none = np.empty(0, np.int32), np.empty(0, np.float64)
     rows, tfs = zip(none, *parts, strict=True)
     return np.concatenate(rows), np.concatenate(tfs)

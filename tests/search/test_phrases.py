@@ -83,7 +83,7 @@ def of_segments(index: Index, field: str, words: Any, find: Callable[[Leaf, Any]
             slots.append(ids[ids >= 0])
         rows, tfs = find(own, slots)
         assert rows.dtype == np.int32
-        assert tfs.dtype == np.float32
+        assert tfs.dtype == np.float64
         if len(rows):
             ids = collection.take(leaf.first_row + rows.astype(np.int64), ["id"]).column(0)
             found |= dict(zip(ids.to_pylist(), tfs.tolist(), strict=True))

@@ -452,7 +452,7 @@ def phrase_documents(
 ):  # fmt: skip
     """The documents with a phrase, ascending, and its frequency in each; returns their number.
 
-    rows, tfs  int32[n], float32[n]  n, the length of the shortest list, is enough
+    rows, tfs  int32[n], float64[n]  n, the length of the shortest list, is enough
     lists      of the slots; of slots of a term each, `first`, `run` and `last_run` need not be set
     postings, data, blocks  Postings of the segment, and its positions (search/positions.py)
     terms      int32[m]  slot s has the terms from starts[s] to starts[s + 1]
