@@ -31,7 +31,7 @@ _DENSE = 128
 _MOST_DENSE = 64 << 20  # bytes of bits and places of a segment
 _MOST_SHORT = 64 << 20  # bytes of short positions of a segment
 _NO_PLACES: Int32 = np.empty(0, np.int32)
-_MOST_WORDS = 64  # of a phrase whose scratch memory is kept
+_MOST_WORDS = 64  # of a phrase whose scratch buffer is kept
 
 
 class _Scratch(NamedTuple):
@@ -72,7 +72,7 @@ class DenseTerms:
 
     def addresses(self, terms: Int32) -> Int64:
         """int64[n]: where the bits of some terms, -1 for none, start in memory; 0 for a term that
-        is not dense, or that there is no memory for. The ranks follow the bits. They stay there as
+        is not dense, or that there is no memory for (kernels/search/dense.py). They stay there as
         long as this object lives. The postings must be verified."""
         found: Int64 = self._starts[terms]
         if len(found) and found.min() < 0:

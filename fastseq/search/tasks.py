@@ -10,7 +10,7 @@ import numpy as np
 
 from fastseq.types import Float32, Int32
 
-CACHED_SCRATCH = 16  # most memories of threads that are kept for later searches
+CACHED_SCRATCH = 16  # scratch buffers that are kept for later searches, at most
 
 T = TypeVar("T")
 

@@ -59,7 +59,7 @@ def collect_phrases(
     parts, part_blocks  of its Impacts, in which those of the terms are computed; or float32[0]
     terms     int32[n]    of the segment, those of phrase q from starts[q] on; -1 for a word that it
                           lacks
-    dense     int64[2, n] the addresses of the bits and ranks of each, and of its short positions
+    dense     int64[2, n] the addresses of the bits of each (dense.py), and of its short positions
                           (counting.py); 0 for none
     offsets   int64[n]    of the words in their phrase, from 0
     weights, base  float32[Q]

@@ -80,7 +80,7 @@ class Scratch(NamedTuple):
     size: Int64  # [M] and the number of those
     count: Int64  # [M] the number of those in the window that is searched
     role: UInt8  # [M] OPTIONAL or REQUIRED, where the query has such terms
-    bits: Int64  # [M] the address of the bits of a required term's documents; 0 for none
+    bits: Int64  # [M] the address of the bits of a frequent term (dense.py); 0 for none
     order: UInt64  # [M] keys of (weight, position in the query)
     order_spare: UInt64  # [M]
 
