@@ -467,10 +467,11 @@ def _joined(found: tuple[queries.Query, ...], operator: str) -> queries.Query:
 
 def _phrase(analyzer: str, text: str, name: str | None, slop: int) -> queries.Query:
     tokens = [token for _, token in analysed(analyzer, text)]
-    found = tuple((at, _word(analyzer, token)) for at, token in enumerate(tokens) if token)
+    found = [(at, _word(analyzer, token)) for at, token in enumerate(tokens) if token]
     if len(found) <= 1:
         return (*found[0][1], name) if found else None
-    return "phrase", found, slop, name
+    # From the first word on: "of the north star" and "north star" are the same phrase.
+    return "phrase", tuple((at - found[0][0], word) for at, word in found), slop, name
 
 
 def _equals(column: str, text: str) -> Spec:
