@@ -18,9 +18,9 @@ from fastseq.index.segment import Segment
 from fastseq.kernels.cuda import search as kernels
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.kernels.cuda.runtime.availability import free_memory
+from fastseq.kernels.search.cursors import TINY
 from fastseq.kernels.search.impacts import Impacts
 from fastseq.kernels.search.postings import WINDOW_BITS
-from fastseq.kernels.search.search import TINY
 from fastseq.search.ranking import QueryTerms
 from fastseq.types import Float32, Int32, Int64, offsets_of, ranges
 

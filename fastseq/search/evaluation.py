@@ -31,6 +31,7 @@ from fastseq.search.clauses import (
     PostingList,
 )
 from fastseq.search.ranking import QueryTerms, RankingModel, Statistics, Words
+from fastseq.search.scorer import NO_BITS
 from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of
 
 
@@ -185,7 +186,7 @@ class Evaluator:
                 rows.append(own)
                 parts.append(np.ones(len(own), np.float32))
             postings, impacts = _small_index(rows, parts)
-            fill_lists(lists, s, numbers, postings, impacts, numbers)
+            fill_lists(lists, s, numbers, postings, impacts, numbers, NO_BITS)
             kept.append((postings, impacts, leaf.first_row, leaf.segment.documents))
         return segment_table(kept), lists, kept
 

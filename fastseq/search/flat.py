@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastseq.kernels.search.cursors import TINY
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
-from fastseq.kernels.search.search import TINY
 from fastseq.query import Boolean, Boost, Phrase, Query, Term
 from fastseq.search.ranking import QueryTerms
 from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastseq.index.collection import EVERY_ROW, Collection
+from fastseq.kernels.search.cursors import key_capacity
 from fastseq.kernels.search.group_search import (
     begin_groups,
     collect_groups,
@@ -23,7 +24,6 @@ from fastseq.kernels.search.group_search import (
 )
 from fastseq.kernels.search.phrase_search import write_phrases
 from fastseq.kernels.search.postings import WINDOW
-from fastseq.kernels.search.search import key_capacity
 from fastseq.search.ranking import ADDITIVE, BM25, QueryTerms, QuotientModel
 from fastseq.search.scorer import ModelScorer
 from fastseq.search.tasks import CACHED_SCRATCH, no_hits, run_tasks

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastseq.index.collection import EVERY_ROW
+from fastseq.kernels.search.cursors import key_capacity
 from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
 from fastseq.kernels.search.phrases import make_scratch
-from fastseq.kernels.search.search import key_capacity
 from fastseq.query import Phrase, Query
 from fastseq.search.ranking import QueryTerms, QuotientModel, Words
 from fastseq.search.tasks import no_hits, run_tasks

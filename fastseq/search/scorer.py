@@ -25,6 +25,7 @@ from fastseq.search.ranking import (
     RankingModel,
     Statistics,
 )
+from fastseq.search.term_bits import TermBits
 from fastseq.search.term_table import TermTable
 from fastseq.types import Float32, Float64, Int32, Int64, offsets_of
 
@@ -34,6 +35,7 @@ _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
 NO_BASE: Float32 = np.zeros(1, np.float32)
 _NO_TERMS: Int32 = np.empty(0, np.int32)
 _NO_PARTS: Float32 = np.empty(0, np.float32)
+NO_BITS: Int64 = np.empty(0, np.int64)
 
 
 class Sources(NamedTuple):
@@ -54,10 +56,13 @@ class Sources(NamedTuple):
 
 
 class ModelScorer:
-    """A ranking model for a collection, with a cache of the impacts computed so far."""
+    """A ranking model for a collection, with a cache of the impacts computed so far.
 
-    def __init__(self, collection: Collection, model: RankingModel) -> None:
-        self._collection, self._model = collection, model
+    bits : of frequent terms, in the order of search
+    """
+
+    def __init__(self, collection: Collection, model: RankingModel, bits: TermBits) -> None:
+        self._collection, self._model, self._bits = collection, model, bits
         self._lock = threading.Lock()
         self._weightings: dict[int, impact_kernels.Weighting] = {}
         self._least_factors: dict[int, np.float32] = {}
@@ -114,20 +119,25 @@ class ModelScorer:
             if not self._done[terms].all():
                 new = np.unique(terms[~self._done[terms]])
                 statistics = self._statistics(table, new)
-                for number, own in enumerate(table.ids(new)):
+                ids = table.ids(new)
+                for number, (own, bits) in enumerate(
+                    zip(ids, self._bits.addresses_of(ids), strict=True)
+                ):
                     impacts = self._fill(number, own, statistics)
                     if (own >= 0).any():
-                        fill_lists(self._lists, number, new, self._postings[number], impacts, own)
+                        fill_lists(
+                            self._lists, number, new, self._postings[number], impacts, own, bits
+                        )
                 self._done[new] = True
                 self._ready.update(new.tolist())
-            kept = self._postings, self._impacts
+            kept = self._postings, self._impacts, self._bits
             return Sources(self._segments, self._lists, terms, kept)
 
     def sources_of(self, table: TermTable, terms: list[int]) -> Sources:
         """`sources` of a few terms, which costs less where their impacts are computed."""
         with self._lock:
             if self._table is table and self._ready.issuperset(terms):
-                kept = self._postings, self._impacts
+                kept = self._postings, self._impacts, self._bits
                 return Sources(self._segments, self._lists, _NO_TERMS, kept)
         return self.sources(table, np.array(terms, np.int32))
 
@@ -288,7 +298,7 @@ class ModelScorer:
             postings = gathered(segment.postings, own, merged)
             (impacts,) = impact_kernels.make_impacts([postings])
             self._compute(number, impacts, postings, numbers, statistics)
-            fill_lists(lists, number, numbers, postings, impacts, numbers)
+            fill_lists(lists, number, numbers, postings, impacts, numbers, NO_BITS)
             kept.append((postings, impacts, leaf.first_row, segment.documents))
         return Sources(segment_table(kept), lists, numbers[places], kept, is_reordered=False)
 

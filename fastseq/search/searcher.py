@@ -18,6 +18,7 @@ from fastseq.devices import check_device
 from fastseq.errors import SettingsError, warn
 from fastseq.index.collection import Collection
 from fastseq.index.words import live_words
+from fastseq.kernels.search import cursors
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.required import search_required
 from fastseq.kernels.text.hashing import PADDING
@@ -82,11 +83,15 @@ class Searcher:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
         self._table = TermTable(collection)
-        self._scratch: list[kernels.Scratch] = []
+        self._scratch: list[cursors.Scratch] = []
         self._gpu_lock = threading.Lock()
         # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[ModelScorer, GpuSearch] = {}
-        self._scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
+        # the numbers of documents that match queries
+        self.counter = counter = Counter(collection)
+        self._scorer = lru_cache(_CACHED_MODELS)(
+            lambda model: ModelScorer(collection, model, counter.searched_bits)
+        )
         self._every_row = Passing(collection)
         self._filtered = lru_cache(_CACHED_FILTERS)(partial(_passing, collection))
         self._single = SingleSearch(collection)
@@ -363,11 +368,6 @@ class Searcher:
         """The search for patterns."""
         return GroupSearch(self.collection)
 
-    @cached_property
-    def counter(self) -> Counter:
-        """The numbers of documents that match queries."""
-        return Counter(self.collection)
-
     def _find_flat(
         self, rows: Int32, scores: Float32, places: Sequence[int], queries: Sequence[values.Query],
         k: int, model: RankingModel, threads: int | None, filter: Any, operator: str,
@@ -392,10 +392,8 @@ class Searcher:
         hits = no_hits(len(chosen), k)
         threads = thread_count(threads)
         sources = self.scorer(model).sources(table, terms.terms)
-        bits = self.counter.searched_bits
-        roles = terms.roles, bits.addresses(table, terms.terms.tolist())
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
-            self._run(*hits, terms, sources, self.passing(filter), pool, threads, roles)
+            self._run(*hits, terms, sources, self.passing(filter), pool, threads, terms.roles)
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
         return [i for i in range(len(queries)) if own[i] is None or i in others]
@@ -597,7 +595,7 @@ class Searcher:
     def _run(
         self, rows: Int32, scores: Float32, queries: QueryTerms | FlatTerms, sources: Sources,
         passing: Passing, pool: ThreadPoolExecutor, threads: int,
-        roles: tuple[UInt8, Int64] | None = None,
+        roles: UInt8 | None = None,
     ) -> None:  # fmt: skip
         """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms,
         and where their bits in each segment start (`TermBits.addresses`)."""
@@ -620,7 +618,7 @@ class Searcher:
                 if roles is None:
                     kernels.search(*given, *rest)
                 else:
-                    search_required(*given, *roles, *rest)
+                    search_required(*given, roles, *rest)
             self.give_back(scratch)
 
         run_tasks(work, range(0, n, step), threads, pool)
@@ -667,16 +665,16 @@ class Searcher:
         ordered = np.array([given[term] for term in found.terms.tolist()], np.float32)
         return replace(found, weights=ordered)
 
-    def take_scratch(self, k: int, terms: int) -> kernels.Scratch:
+    def take_scratch(self, k: int, terms: int) -> cursors.Scratch:
         """Scratch memory that is large enough, reused (list.pop and append are atomic)."""
         try:
-            if kernels.fits(scratch := self._scratch.pop(), k, terms):
+            if cursors.fits(scratch := self._scratch.pop(), k, terms):
                 return scratch
         except IndexError:
             pass
-        return kernels.make_scratch(k, max(terms, 32))
+        return cursors.make_scratch(k, max(terms, 32))
 
-    def give_back(self, scratch: kernels.Scratch) -> None:
+    def give_back(self, scratch: cursors.Scratch) -> None:
         if len(self._scratch) < CACHED_SCRATCH:
             self._scratch.append(scratch)
 

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from fastseq.index.collection import EVERY_ROW, Collection
+from fastseq.kernels.search import cursors
 from fastseq.kernels.search import search as kernels
+from fastseq.kernels.search.cursors import TINY, key_capacity
 from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
 from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
-from fastseq.kernels.search.search import TINY, key_capacity
 from fastseq.query import Boolean, Phrase, Query, Term
 from fastseq.search.counting import Counter
 from fastseq.search.filtering import Passing
@@ -73,11 +74,11 @@ class Prepared(Protocol):
         """The rows that a filter lets pass; all for None."""
         ...
 
-    def take_scratch(self, k: int, terms: int) -> kernels.Scratch:
+    def take_scratch(self, k: int, terms: int) -> cursors.Scratch:
         """Scratch memory for a query of `terms` terms and k hits."""
         ...
 
-    def give_back(self, scratch: kernels.Scratch) -> None:
+    def give_back(self, scratch: cursors.Scratch) -> None:
         """Keep scratch memory for a later search."""
         ...
 
@@ -105,7 +106,6 @@ class SingleSearch:
 
     def __init__(self, collection: Collection) -> None:
         self._leaves = collection.leaves
-        self._no_bits = np.empty((len(collection.leaves), 0), np.int64)
         self._phrase_memory: list[_PhraseMemory] = []
 
     @cached_property
@@ -185,13 +185,10 @@ class SingleSearch:
             own = np.array([*own_values, *[0.0] * len(without)], np.float32)
             roles = np.array([*given, *[EXCLUDED] * len(without)], np.uint8)
         sources = scorer.sources_of(table, terms)
-        bits = self._no_bits
-        if len(must) > 1:
-            bits = searcher.counter.searched_bits.addresses(table, terms)
         scratch = searcher.take_scratch(k, len(terms))
         search_required(
             rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
-            np.array(terms, np.int32), own, roles, bits, NO_BASE, passing.rows,
+            np.array(terms, np.int32), own, roles, NO_BASE, passing.rows,
             passing.search_ranges, k,
         )  # fmt: skip
         searcher.give_back(scratch)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.kernels.search import impacts as impact_kernels
+from fastseq.kernels.search.cursors import make_scratch
 from fastseq.kernels.search.dense import dense_words, fill_dense
 from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.required import (
@@ -19,7 +20,6 @@ from fastseq.kernels.search.required import (
     REQUIRED,
     search_required,
 )
-from fastseq.kernels.search.search import make_scratch
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from tests.kernels.test_kernels_merging import DOCUMENTS, ROWS, arrays_of
 
@@ -94,11 +94,11 @@ def searched(
         (impacts,) = impact_kernels.make_impacts([postings])
         parts = [parts[row] for parts in terms for row in sorted(parts)]
         impact_kernels.place_parts(impacts, postings, numbers, np.array(parts, np.float32))
-        fill_lists(lists, s, numbers, postings, impacts, numbers)
         for term in dense:
             first_posting = int(postings.term_posting[term])
             bits.append(dense_array(sorted(terms[term]), first_posting, windows))
             addresses[s, term] = bits[-1].ctypes.data
+        fill_lists(lists, s, numbers, postings, impacts, numbers, addresses[s])
         kept.append((postings, impacts, first, DOCUMENTS))
     every = [term for query in queries for term in query]
     starts = np.cumsum([0, *map(len, queries)]).astype(np.int64)
@@ -119,7 +119,6 @@ def searched(
         np.array([term.term for term in every], np.int32),
         np.array([term.weight for term in every], np.float32),
         np.array([term.role for term in every], np.uint8),
-        addresses[:, [term.term for term in every] if dense else []],
         np.array(bases, np.float32), mask,
         np.array(ranges, np.int32).reshape(-1, 2), k,
     )  # fmt: skip

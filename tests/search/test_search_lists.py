@@ -56,7 +56,7 @@ def test_lists_have_what_is_read_first(window: int, count: int, best: float) -> 
         block=np.empty(0, np.float32), ranked=np.array([[9] * 3, [8] * 3, [3, 2, 1]], np.float32),
     )  # fmt: skip
     rows, terms = np.array([4, 1, 2], np.int32), np.array([2, -1, 1], np.int32)
-    fill_lists(lists, 1, rows, postings, impacts, terms)
+    fill_lists(lists, 1, rows, postings, impacts, terms, np.empty(0, np.int64))
     own = lists[4, 1]
     assert own[[POSTING, RUN, LAST_RUN]].tolist() == [3, 1, 2]
     assert _first_run(own[FIRST_RUN]) == (window, count, np.float32(best))

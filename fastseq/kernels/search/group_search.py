@@ -14,6 +14,7 @@ import numpy as np
 
 from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.core.topk import ALL, key_score, make_key, select_best
+from fastseq.kernels.search.cursors import TINY
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS, RANKS
 from fastseq.kernels.search.postings import (
     WINDOW,
@@ -23,7 +24,6 @@ from fastseq.kernels.search.postings import (
     large_mark,
     stored_tf,
 )
-from fastseq.kernels.search.search import TINY
 from fastseq.kernels.simd.bytes import greater64, prefetch, trailing_zeros
 
 MOST_SUM = 65535  # larger ones are refused

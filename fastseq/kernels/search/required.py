@@ -16,26 +16,28 @@ import numpy as np
 
 from fastseq.kernels.core.jit import inline, jit, optimised_helper
 from fastseq.kernels.core.topk import key_document
-from fastseq.kernels.search.dense import dense_of, has_bit, rank_of
-from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
-from fastseq.kernels.search.postings import WINDOW_BITS, find_document
-from fastseq.kernels.search.search import (
+from fastseq.kernels.search.cursors import (
     NO_WINDOW,
     TINY,
-    add_hits,
     advance,
     allowed_window,
     bound_rests,
-    collect_one,
-    complete,
     enter_list,
     narrow,
     order_terms,
+    windows_of,
+)
+from fastseq.kernels.search.dense import dense_of, has_bit
+from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
+from fastseq.kernels.search.postings import WINDOW_BITS, find_document
+from fastseq.kernels.search.search import (
+    add_hits,
+    collect_one,
+    complete,
     search_all,
     search_pruned,
     sort_hits,
     threshold_of,
-    windows_of,
     write_hits,
 )
 from fastseq.kernels.search.segments import DOCUMENTS, FIRST_ROW, LAST_RUN, RUN, segment_of
@@ -51,12 +53,9 @@ WORDS_A_POSTING = 4
 
 
 @optimised_helper
-def _prepare_roles(scratch, lists, s, terms, weights, roles, bits):
+def _prepare_roles(scratch, lists, s, terms, weights, roles):
     """Fill the term tables for segment s: the optional and required terms in the query's order,
     then the excluded ones.
-
-    bits  int64[n]  the addresses of the terms' bits and places in the segment, 0 for none; or
-          int64[0]
 
     Returns (terms, excluded ones, required ones, whether all weights are positive); (0, 0, 0, True)
     where the segment lacks a required term.
@@ -76,7 +75,6 @@ def _prepare_roles(scratch, lists, s, terms, weights, roles, bits):
         signed = enter_list(scratch, kept, own, weights[i])
         positive = positive and weights[i] > TINY and not signed
         scratch.role[kept] = roles[i]
-        scratch.bits[kept] = bits[i] if len(bits) > 0 else np.int64(0)
         required += roles[i] == REQUIRED
         kept += 1
     bound_rests(scratch, kept)
@@ -215,29 +213,6 @@ def _intersect(scratch, segment, i, found):
 
 
 @optimised_helper
-def _complete_dense(scratch, segment, i, found, window, windows, threshold):
-    """`search.complete` of a term with bits."""
-    bits, first, places = dense_of(scratch.bits[i], windows, window)
-    candidates = scratch.candidates
-    partial = scratch.partial
-    parts = segment.parts
-    reach = scratch.rest[i]
-    weight = scratch.weight[i]
-    kept = np.uint64(0)
-    for c in range(np.uint64(found)):
-        score = partial[c]
-        if score + reach <= threshold:
-            continue
-        document = np.uint64(candidates[c])
-        if has_bit(bits, document):
-            score += weight * parts[first + rank_of(bits, places, document)]
-        candidates[kept] = np.int32(document)
-        partial[kept] = score
-        kept += _U1
-    return np.int64(kept)
-
-
-@optimised_helper
 def _search_required(
     scratch, found, best_key, segment, terms, excluded, k, first_row, n_docs, base, allowed, ranges,
     at,
@@ -291,12 +266,8 @@ def _search_required(
             for c in range(np.uint64(candidates)):
                 scratch.partial[c] = 0.0
         for i in range(begun, terms):
-            if candidates > 0 and scratch.bits[i] != 0:
-                candidates = _complete_dense(
-                    scratch, segment, i, candidates, window, windows, threshold
-                )
-            elif candidates > 0:
-                candidates = complete(scratch, segment, i, candidates, window, threshold)
+            if candidates > 0:
+                candidates = complete(scratch, segment, i, candidates, window, windows, threshold)
         found, best_key, threshold = add_hits(
             scratch, found, best_key, threshold, segment, candidates, window, terms, excluded, k,
             first_row, base, allowed,
@@ -307,16 +278,13 @@ def _search_required(
 
 @jit
 def search_required(
-    rows, scores, segments, lists, scratch, starts, terms, weights, roles, bits, base,
-    allowed, ranges, k,
+    rows, scores, segments, lists, scratch, starts, terms, weights, roles, base, allowed, ranges, k,
 ):  # fmt: skip
     """The k best documents of each of Q queries with required and excluded terms. Without required
     terms a document must have one of the optional ones.
 
     roles   uint8[n]  OPTIONAL, REQUIRED or EXCLUDED; required terms have positive weights, and the
             weights of excluded ones are not used
-    bits    int64[S, n]  the addresses of the bits and places of each term's documents in each
-            segment (counting.py), uint64[dense_words]; 0 for a term without. Or int64[S, 0]
     others  as in `search.search`
     """
     for q in range(len(starts) - 1):
@@ -332,7 +300,7 @@ def search_required(
             window_0 = at
             at += windows_of(n_docs)
             kept, excluded, required, positive = _prepare_roles(
-                scratch, lists, s, own, own_weights, own_roles, bits[s, starts[q] :]
+                scratch, lists, s, own, own_weights, own_roles
             )
             if kept == 0:
                 continue

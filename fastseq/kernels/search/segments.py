@@ -31,9 +31,10 @@ _COLUMNS = 12
 
 # columns of the lists: the first posting of a term in a segment, its runs, and in one number the
 # window of the first run, its postings less one, and the bits of the largest part; then the bits of
-# the parts of ranks 10 and 100, and those of rank 1,000
-POSTING, RUN, LAST_RUN, FIRST_RUN, RANKED, RANKED_1000 = range(6)
-LIST_COLUMNS = 6
+# the parts of ranks 10 and 100, and those of rank 1,000; then the address of the bits of a frequent
+# term (dense.py), in the order of search, 0 for none
+POSTING, RUN, LAST_RUN, FIRST_RUN, RANKED, RANKED_1000, BITS = range(7)
+LIST_COLUMNS = 7
 _U32, _U48, _LOW16 = (np.uint64(n) for n in (32, 48, 0xFFFF))
 
 _OWN: UInt32 = np.empty(0, np.uint32)  # the order of rows
@@ -103,13 +104,14 @@ def row_of(segment, document):
 
 
 @jit
-def fill_lists(lists, s, rows, postings, impacts, terms):
+def fill_lists(lists, s, rows, postings, impacts, terms, bits):
     """Write the lists of terms in segment s, whose impacts are computed.
 
     lists     int64[N, S, LIST_COLUMNS]  zeroed: a term without runs is not in the segment
     rows      int32[n]  the row of each term
     postings, impacts  of the segment
     terms     int32[n]  the terms in the segment, -1 for one that it lacks
+    bits      int64[n]  the addresses of their bits, 0 for none; or int64[0]: they have none
     """
     for i in range(len(terms)):
         own = lists[rows[i], s]
@@ -130,6 +132,8 @@ def fill_lists(lists, s, rows, postings, impacts, terms):
             np.uint64(float_bits(ranked[1])) << _U32 | np.uint64(float_bits(ranked[0]))
         )
         own[RANKED_1000] = np.int64(float_bits(ranked[2]))
+        if len(bits) > 0:
+            own[BITS] = bits[i]
 
 
 @inline

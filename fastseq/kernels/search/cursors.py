@@ -1,0 +1,177 @@
+"""The memory of a thread that searches, and the places of a query's lists in the window that it
+searches."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt32, UInt64
+from fastseq.kernels.core.jit import helper, inline
+from fastseq.kernels.core.topk import make_key, sort_descending
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document
+from fastseq.kernels.search.segments import BITS, FIRST_RUN, LAST_RUN, POSTING, RUN, first_run
+
+# Below this a product of weight and part might round to zero and a hit be lost.
+TINY = 1e-30
+NO_WINDOW = 1 << 30
+
+
+class Scratch(NamedTuple):
+    """What one thread needs to search; `make_scratch` sizes it."""
+
+    scores: Float32  # [WINDOW] all zero between queries
+    seen: UInt8  # [WINDOW] all zero between queries
+    candidates: Int32  # [WINDOW] documents that may pass the threshold
+    partial: Float32  # [WINDOW] and their scores so far
+    postings: UInt32  # [WINDOW] and their postings of a term
+    keys: UInt64  # [capacity] the query's candidates
+    spare: UInt64  # [capacity]
+    weight: Float32  # [M] of the query's terms in a segment, M the longest query's
+    bound: Float32  # [M]
+    rest: Float32  # [M + 1]
+    run: Int64  # [M] each term's current run
+    last_run: Int64  # [M] and its last, exclusive
+    window: Int64  # [M] the window of the current run, NO_WINDOW past the last
+    posting: Int64  # [M] where its postings start
+    size: Int64  # [M] and the number of those
+    count: Int64  # [M] the number of those in the window that is searched
+    role: UInt8  # [M] OPTIONAL or REQUIRED, where the query has such terms
+    bits: Int64  # [M] the address of the bits of a frequent term (dense.py); 0 for none
+    order: UInt64  # [M] keys of (weight, position in the query)
+    order_spare: UInt64  # [M]
+
+
+def key_capacity(k: int) -> int:
+    """The candidates of a query in memory: the k best and as many new ones."""
+    return k + max(k, 128)
+
+
+def make_scratch(k: int, terms: int) -> Scratch:
+    """Scratch for queries of at most `terms` terms and k hits."""
+    return Scratch(
+        scores=np.zeros(WINDOW, np.float32),
+        seen=np.zeros(WINDOW, np.uint8),
+        candidates=np.zeros(WINDOW, np.int32),
+        partial=np.empty(WINDOW, np.float32),
+        postings=np.empty(WINDOW, np.uint32),
+        keys=np.empty(key_capacity(k), np.uint64),
+        spare=np.empty(key_capacity(k), np.uint64),
+        weight=np.empty(terms, np.float32),
+        bound=np.empty(terms, np.float32),
+        rest=np.empty(terms + 1, np.float32),
+        run=np.empty(terms, np.int64),
+        last_run=np.empty(terms, np.int64),
+        window=np.empty(terms, np.int64),
+        posting=np.empty(terms, np.int64),
+        size=np.empty(terms, np.int64),
+        count=np.empty(terms, np.int64),
+        role=np.empty(terms, np.uint8),
+        bits=np.empty(terms, np.int64),
+        order=np.empty(terms, np.uint64),
+        order_spare=np.empty(terms, np.uint64),
+    )
+
+
+def fits(scratch: Scratch, k: int, terms: int) -> bool:
+    """Whether scratch serves queries of `terms` terms and k hits."""
+    # a buffer for a far larger k would let the threshold lag behind
+    capacity = key_capacity(k)
+    return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.weight)
+
+
+@helper
+def order_terms(scratch, weights):
+    """Order the terms of a query: the largest weight first, equals in the order given."""
+    for i in range(len(weights)):
+        scratch.order[i] = make_key(weights[i], i)
+    sort_descending(scratch.order, scratch.order_spare, len(weights))
+
+
+@inline
+def enter_list(scratch, at, own, weight):
+    """Fill place `at` of the term tables from the list of a term that the segment has; returns
+    whether it is signed."""
+    window, size, best = first_run(own[FIRST_RUN])
+    scratch.weight[at] = weight
+    scratch.bound[at] = weight * abs(best)
+    scratch.run[at] = own[RUN]
+    scratch.last_run[at] = own[LAST_RUN]
+    scratch.window[at] = window
+    scratch.posting[at] = own[POSTING]
+    scratch.size[at] = size
+    scratch.bits[at] = own[BITS]
+    return best < 0.0
+
+
+@inline
+def bound_rests(scratch, terms):
+    """What each term and those after it can add to a document."""
+    total = 0.0
+    for i in range(terms):
+        total += scratch.bound[i]
+    # float32 sums of n terms err by less than n · 2^-24 of the whole score, however small the tail
+    error = total * (1e-6 + 1.2e-7 * terms)
+    total = 0.0
+    scratch.rest[terms] = 0.0
+    for j in range(terms - 1, -1, -1):
+        total += scratch.bound[j]
+        scratch.rest[j] = total + error
+
+
+@inline
+def advance(scratch, segment, i, window):
+    """Move term i to its run in `window`; returns the postings there, 0 if it has none."""
+    while scratch.window[i] < window:
+        scratch.posting[i] += scratch.size[i]
+        scratch.run[i] += 1
+        if scratch.run[i] < scratch.last_run[i]:
+            run = np.uint64(scratch.run[i])
+            scratch.window[i] = np.int64(segment.run_window[run])
+            scratch.size[i] = np.int64(segment.run_count[run]) + 1
+        else:
+            scratch.window[i] = NO_WINDOW
+    return scratch.size[i] if scratch.window[i] == window else np.int64(0)
+
+
+@inline
+def narrow(scratch, segment, i, window, first, last):
+    """`advance`, for the documents from `first` to `last` of the window alone: postings before them
+    are skipped for good, and those after them are not counted."""
+    count = advance(scratch, segment, i, window)
+    if last - first >= WINDOW // 2:
+        return count
+    docs = segment.docs
+    skipped = find_document(docs, scratch.posting[i], count, np.int64(0), first)
+    if count > 0:
+        scratch.posting[i] += skipped
+        scratch.size[i] -= skipped
+    return find_document(docs, scratch.posting[i], count - skipped, np.int64(0), last + 1)
+
+
+@inline
+def allowed_window(ranges, at, window, n_docs):
+    """(the first window from `window` on with a document that a filter lets pass, the first such
+    document in it, the last one); NO_WINDOW where there is none. Where they are half a window
+    apart, they are those of the whole window.
+
+    ranges, at  as `search` describes them: row `at` is that of window 0
+    """
+    if len(ranges) == 0:
+        return window, np.int64(0), np.int64(WINDOW - 1)
+    while (window << WINDOW_BITS) < n_docs:
+        own = np.uint64(at + window)
+        first, last = np.int64(ranges[own, 0]), np.int64(ranges[own, 1])
+        if last - first >= WINDOW // 2:
+            return window, np.int64(0), np.int64(WINDOW - 1)
+        if last >= first:
+            return window, first, last
+        window += 1
+    return np.int64(NO_WINDOW), np.int64(0), np.int64(WINDOW - 1)
+
+
+@inline
+def windows_of(n_docs):
+    """The number of windows of a segment."""
+    return (n_docs + WINDOW - 1) >> WINDOW_BITS

@@ -1,0 +1,168 @@
+"""The documents of frequent terms as bits, and their short positions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastseq.index.collection import Collection, Leaf
+from fastseq.kernels.search.dense import dense_words, fill_dense
+from fastseq.kernels.search.postings import WINDOW
+from fastseq.kernels.search.short_positions import fill_short
+from fastseq.types import Int32, Int64, UInt32, UInt64
+
+if TYPE_CHECKING:
+    from fastseq.search.term_table import TermTable
+
+# A term that at least one in so many documents has is dense: a window of its bits and places is
+# 10 KB, and of its postings with impacts at least 3 KB.
+_DENSE = 128
+_MOST_DENSE = 64 << 20  # bytes of bits and places of a segment
+# Words that are allocated at once, for huge pages (`make_impacts`): with an array for each term, a
+# batch search at k = 10 takes 1.05 times as long.
+_ALLOCATED = 1 << 20
+_MOST_SHORT = 64 << 20  # bytes of short positions of a segment
+_NO_PLACES: Int32 = np.empty(0, np.int32)
+
+
+class DenseTerms:
+    """The bits and places of the documents of frequent terms of a segment (kernels/search/dense.py)
+    and their short positions, each as they are needed. Any number of threads may call it at once.
+
+    places : int32[documents], where the bits are in the order of search, the place of each row
+    """
+
+    def __init__(self, leaf: Leaf, places: Int32 | None) -> None:
+        segment = leaf.segment
+        self._segment, self._places = segment, _NO_PLACES if places is None else places
+        self._lock = threading.Lock()
+        self._arrays: list[UInt64] = []  # with the bits and places of the dense terms
+        self._free: UInt64 = np.empty(0, np.uint64)  # what is left of the last one
+        self._used = 0  # by the dense terms, in words
+        # where the bits of each term start, 0 for one without and, last, for term -1; -1 for one
+        # that was not looked at
+        self._starts: Int64 = np.full(segment.terms + 1, -1, np.int64)
+        self._starts[-1] = 0
+        # of each dense term whose positions were needed, uint32[postings]; and where they start
+        self._short: list[UInt32] = []
+        self._short_starts = self._starts.copy()
+
+    def addresses(self, terms: Int32) -> Int64:
+        """int64[n]: where the bits of some terms, -1 for none, start in memory; 0 for a term that
+        is not dense, or that there is no memory for (kernels/search/dense.py). They stay there as
+        long as this object lives. The postings must be verified."""
+        found: Int64 = self._starts[terms]
+        if len(found) and found.min() < 0:
+            with self._lock:
+                for term in np.unique(terms[self._starts[terms] < 0]).tolist():
+                    self._starts[term] = self._fill(term)
+            found = self._starts[terms]
+        return found
+
+    def short_addresses(self, terms: Int32) -> Int64:
+        """`addresses` of the short positions, which must be verified."""
+        found: Int64 = self._short_starts[terms]
+        if len(found) and found.min() < 0:
+            with self._lock:
+                for term in np.unique(terms[self._short_starts[terms] < 0]).tolist():
+                    self._short_starts[term] = self._fill_short(term)
+            found = self._short_starts[terms]
+        return found
+
+    def _is_dense(self, term: int) -> bool:
+        return int(self._segment.df[term]) * _DENSE >= self._segment.windows * WINDOW
+
+    def _fill(self, term: int) -> int:
+        segment = self._segment
+        size = dense_words(segment.windows)
+        if not self._is_dense(term) or (self._used + size) * 8 > _MOST_DENSE:
+            return 0
+        if size > len(self._free):
+            self._free = np.empty(max(size, min(_DENSE * size, _ALLOCATED)), np.uint64)
+            self._arrays.append(self._free)
+        bits, self._free = self._free[:size], self._free[size:]
+        bits[:] = 0
+        self._used += size
+        address = int(bits.__array_interface__["data"][0])
+        fill_dense(address, segment.windows, self._places, segment.postings, term)
+        return address
+
+    def _fill_short(self, term: int) -> int:
+        segment = self._segment
+        positions, postings = segment.unverified_positions, segment.postings
+        size = int(postings.term_posting[term + 1] - postings.term_posting[term])
+        used = sum(map(len, self._short)) + size
+        if positions is None or not self._is_dense(term) or used * 4 > _MOST_SHORT:
+            return 0
+        short = np.empty(size, np.uint32)
+        fill_short(short, postings, *positions, term)
+        self._short.append(short)
+        return int(short.__array_interface__["data"][0])
+
+
+class TermBits:
+    """The bits of the documents of frequent terms of a collection. Any number of threads may call
+    it at once.
+
+    in_search_order : where a segment has an order of search, whether its bits are in that order
+    """
+
+    def __init__(self, collection: Collection, in_search_order: bool) -> None:
+        self._leaves, self._in_search_order = collection.leaves, in_search_order
+        # a table of terms, and the addresses in each segment of those that were asked for
+        self._found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
+        # the same of the bits and then those of the short positions
+        self._phrase_found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
+
+    @cached_property
+    def _dense(self) -> list[DenseTerms]:
+        return [
+            DenseTerms(leaf, leaf.segment.search_places if self._in_search_order else None)
+            for leaf in self._leaves
+        ]
+
+    def addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
+        """int64[S, n]: where the bits of terms of a table start in memory in each segment, as
+        `DenseTerms.addresses` has them."""
+        known, found = self._found
+        if known is not table:
+            found = {}
+            self._found = table, found
+        new = [number for number in numbers if number not in found]
+        if new:
+            own = self.addresses_of(table.ids(np.array(new, np.int32)))
+            found.update(zip(new, own.T.tolist(), strict=True))
+        places = [found[number] for number in numbers]
+        by_segment = np.array([*zip(*places, strict=True)], np.int64)
+        return by_segment.reshape(len(self._leaves), len(numbers))
+
+    def phrase_addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
+        """int64[S, 2, n]: `addresses`, and where the short positions start. All segments must have
+        positions."""
+        known, found = self._phrase_found
+        if known is not table:
+            found = {}
+            self._phrase_found = table, found
+        new = [number for number in numbers if number not in found]
+        if new:
+            ids = table.ids(np.array(new, np.int32))
+            own = np.empty((len(ids), 2, len(new)), np.int64)
+            own[:, 0] = self.addresses_of(ids)
+            for s, (leaf, dense) in enumerate(zip(self._leaves, self._dense, strict=True)):
+                leaf.segment.verify_positions(np.unique(ids[s][ids[s] >= 0]))
+                own[s, 1] = dense.short_addresses(ids[s])
+            found.update(zip(new, own.reshape(-1, len(new)).T.tolist(), strict=True))
+        places = np.array([*zip(*(found[number] for number in numbers), strict=True)], np.int64)
+        return places.reshape(len(self._leaves), 2, len(numbers))
+
+    def addresses_of(self, ids: Int32) -> Int64:
+        """int64[S, n] of terms given by their ids in each segment int32[S, n], -1 for none."""
+        found = np.empty(ids.shape, np.int64)
+        for s, (leaf, dense) in enumerate(zip(self._leaves, self._dense, strict=True)):
+            leaf.segment.verify_postings(ids[s][ids[s] >= 0])
+            found[s] = dense.addresses(ids[s])
+        return found
