@@ -82,7 +82,7 @@ class Searcher:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
         self._table = TermTable(collection)
-        self._scratch: list[kernels.Scratch] = []
+        self._scratch: list[kernels.Memory] = []
         self._gpu_lock = threading.Lock()
         # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[ModelScorer, GpuSearch] = {}
@@ -460,7 +460,7 @@ class Searcher:
             scratch = self.take_scratch(depth, m)
             weights = np.concatenate([weights, np.zeros(m - len(weights), np.float32)])
             kernels.search(
-                rows[q : q + 1], scores[q : q + 1], table, lists, scratch,
+                rows[q : q + 1], scores[q : q + 1], table, lists, scratch.addresses,
                 np.array([0, m]), np.arange(m, dtype=np.int32), weights,
                 np.array([base], np.float32), evaluator.allowed(plan), NO_RANGES, depth,
             )  # fmt: skip
@@ -537,9 +537,10 @@ class Searcher:
     @property
     def table(self) -> TermTable:
         """The terms of recent queries."""
-        if len(self._table) > _CACHED_WORDS or self._table.is_incomplete:
-            self._table = TermTable(self.collection)
-        return self._table
+        table = self._table
+        if table.size > _CACHED_WORDS or table.is_incomplete:
+            table = self._table = TermTable(self.collection)
+        return table
 
     def _on_gpu(self, scorer: ModelScorer, depth: int, filter: Any) -> GpuSearch | None:
         """The search on the device for a model; None where it must run on the CPU."""
@@ -613,8 +614,9 @@ class Searcher:
             for first in waiting:
                 stop = min(first + step, n)
                 given = (
-                    rows[first:stop], scores[first:stop], sources.table, sources.lists, scratch,
-                    queries.starts[first : stop + 1], sources.rows, queries.weights,
+                    rows[first:stop], scores[first:stop], sources.table, sources.lists,
+                    scratch.addresses, queries.starts[first : stop + 1], sources.rows,
+                    queries.weights,
                 )  # fmt: skip
                 rest = queries.base[first:stop], passing.rows, ranges, k
                 if roles is None:
@@ -647,7 +649,7 @@ class Searcher:
                 np.zeros(len(queries), np.float32),
             )
         with of_queries():
-            found = table.of_ascii(queries[0]) if len(queries) == 1 else None  # type: ignore[arg-type]
+            found = table.of_short(queries[0]) if len(queries) == 1 else None  # type: ignore[arg-type]
             if found is not None:
                 numbers, offsets = np.array(found, np.int32), np.array([0, len(found)], np.int64)
             else:
@@ -667,7 +669,7 @@ class Searcher:
         ordered = np.array([given[term] for term in found.terms.tolist()], np.float32)
         return replace(found, weights=ordered)
 
-    def take_scratch(self, k: int, terms: int) -> kernels.Scratch:
+    def take_scratch(self, k: int, terms: int) -> kernels.Memory:
         """Scratch memory that is large enough, reused (list.pop and append are atomic)."""
         try:
             if kernels.fits(scratch := self._scratch.pop(), k, terms):
@@ -676,7 +678,7 @@ class Searcher:
             pass
         return kernels.make_scratch(k, max(terms, 32))
 
-    def give_back(self, scratch: kernels.Scratch) -> None:
+    def give_back(self, scratch: kernels.Memory) -> None:
         if len(self._scratch) < CACHED_SCRATCH:
             self._scratch.append(scratch)
 

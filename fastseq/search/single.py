@@ -1,8 +1,9 @@
 """One query at a time.
 
 The NumPy calls that prepare a batch cost several times as much as the search for one short query.
-The numbers and weights of its words are therefore looked up in dicts, and the arrays that a kernel
-takes are made of short lists. The hits have the bits of a batch.
+The numbers of its words are therefore looked up in a dict; of words without signs a kernel makes
+terms and weights in memory that is kept, and for other queries the arrays that a kernel takes are
+made of short lists. The hits have the bits of a batch.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fastseq.index.collection import EVERY_ROW, Collection
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
 from fastseq.kernels.search.phrases import make_scratch
+from fastseq.kernels.search.query_words import TIED, UNKNOWN, weigh_words
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
 from fastseq.kernels.search.search import TINY, key_capacity
 from fastseq.query import Boolean, Phrase, Query, Term
@@ -73,13 +75,21 @@ class Prepared(Protocol):
         """The rows that a filter lets pass; all for None."""
         ...
 
-    def take_scratch(self, k: int, terms: int) -> kernels.Scratch:
-        """Scratch memory for a query of `terms` terms and k hits."""
-        ...
 
-    def give_back(self, scratch: kernels.Scratch) -> None:
-        """Keep scratch memory for a later search."""
-        ...
+class _Memory(NamedTuple):
+    """What the search for at most _MOST_TERMS terms needs.
+
+    scratch   the addresses of `kept`
+    capacity  of its keys
+    others    of one query, as the kernel takes them
+    """
+
+    scratch: Int64
+    capacity: int
+    starts: Int64  # [2]
+    terms: Int32  # [_MOST_TERMS]
+    weights: Float32  # [_MOST_TERMS]
+    kept: kernels.Memory
 
 
 class _PhraseMemory(NamedTuple):
@@ -106,6 +116,7 @@ class SingleSearch:
     def __init__(self, collection: Collection) -> None:
         self._leaves = collection.leaves
         self._no_bits = np.empty((len(collection.leaves), 0), np.int64)
+        self._memory: list[_Memory] = []
         self._phrase_memory: list[_PhraseMemory] = []
 
     @cached_property
@@ -125,7 +136,9 @@ class SingleSearch:
             return None
         table = searcher.table
         if type(query) is str:  # the other tests cost more
-            pass
+            if operator == "or":
+                numbers = table.numbers_of(query)
+                return self._find_words(searcher, numbers, table, k, model, filter)
         elif isinstance(query, PATTERNS):
             return self._find_pattern(searcher, query, k, model, filter, notices, most)
         elif isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
@@ -135,7 +148,42 @@ class SingleSearch:
         flat = flat_query(query, table, operator)
         if flat is None or flat.boosts:
             return None
+        if not flat.required and not flat.excluded:
+            return self._find_words(searcher, flat.scored, table, k, model, filter)
         return self._find_flat(searcher, flat, table, k, model, filter)
+
+    def _find_words(
+        self, searcher: Prepared, numbers: list[int], table: TermTable, k: int, model: BM25,
+        filter: Any,
+    ) -> tuple[Int32, Float32] | None:  # fmt: skip
+        """The hits of words without signs, by their numbers."""
+        if len(numbers) > _MOST_TERMS:
+            return None
+        scorer = searcher.scorer(model)
+        known = scorer.known(table)
+        passing = searcher.passing(filter)
+        memory = self._take_memory(k)
+        scratch, _, starts, terms, weights, _ = memory
+        given = np.array(numbers, np.int32)
+        status = weigh_words(starts, terms, weights, given, known.weights)
+        if status:
+            if status == UNKNOWN:
+                known = scorer.learn(table, numbers)
+                status = weigh_words(starts, terms, weights, given, known.weights)
+            if status == UNKNOWN:
+                self._give_back(memory)
+                return None
+            if status == TIED:  # equal weights are in the order of the terms' bytes
+                n = starts[1]
+                order = table.in_order_of_bytes(terms[:n].tolist())
+                terms[:n], weights[:n] = terms[order], weights[order]
+        rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
+        kernels.search(
+            rows, scores, known.segments, known.lists, scratch, starts, terms, weights, NO_BASE,
+            passing.rows, passing.search_ranges, k,
+        )  # fmt: skip
+        self._give_back(memory)
+        return rows, scores
 
     def _find_flat(
         self, searcher: Prepared, query: FlatQuery, table: TermTable, k: int, model: BM25,
@@ -161,16 +209,6 @@ class SingleSearch:
         own_values = own.tolist()
         if len({*own_values}) < len(terms):
             return None  # equal weights are in the order of the terms' bytes
-        rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
-        if not required and not excluded:
-            sources = scorer.sources_of(table, terms)
-            scratch = searcher.take_scratch(k, len(terms))
-            kernels.search(
-                rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
-                np.array(terms, np.int32), own, NO_BASE, passing.rows, passing.search_ranges, k,
-            )  # fmt: skip
-            searcher.give_back(scratch)
-            return rows, scores
         must = {*required}
         if not must.isdisjoint(excluded):
             return no_hits(1, k)
@@ -188,13 +226,14 @@ class SingleSearch:
         bits = self._no_bits
         if len(must) > 1:
             bits = searcher.counter.searched_bits.addresses(table, terms)
-        scratch = searcher.take_scratch(k, len(terms))
+        memory = self._take_memory(k)
+        rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
         search_required(
-            rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
+            rows, scores, sources.table, sources.lists, memory.scratch, _STARTS[len(terms)],
             np.array(terms, np.int32), own, roles, bits, NO_BASE, passing.rows,
             passing.search_ranges, k,
         )  # fmt: skip
-        searcher.give_back(scratch)
+        self._give_back(memory)
         return rows, scores
 
     def _find_phrase(
@@ -264,6 +303,26 @@ class SingleSearch:
         if most is not None and total > most:
             notices.append(too_many_words(query, total))
         return rows, scores
+
+    def _take_memory(self, k: int) -> _Memory:
+        """Memory for k hits, reused (list.pop and append are atomic)."""
+        capacity = key_capacity(k)
+        try:
+            memory = self._memory.pop()
+        except IndexError:
+            memory = None
+        # a buffer for a far larger k would let the threshold lag behind
+        if memory is not None and capacity <= memory.capacity <= 4 * capacity:
+            return memory
+        kept = kernels.make_scratch(k, _MOST_TERMS)
+        return _Memory(
+            kept.addresses, capacity, np.zeros(2, np.int64), np.empty(_MOST_TERMS, np.int32),
+            np.empty(_MOST_TERMS, np.float32), kept,
+        )  # fmt: skip
+
+    def _give_back(self, memory: _Memory) -> None:
+        if len(self._memory) < CACHED_SCRATCH:
+            self._memory.append(memory)
 
     def _take_phrase_memory(self, k: int) -> _PhraseMemory:
         """Memory that is large enough, reused (list.pop and append are atomic)."""

@@ -34,6 +34,7 @@ _ASCII_WORDS = {
         r"(?:[A-Za-z0-9_]|(?<=[A-Za-z])'(?=[A-Za-z])|(?<=[0-9])[.,;'](?=[0-9]))+"
     ).findall,
 }
+_MOST_WORDS = 1 << 15  # of queries, as they are written, whose numbers are kept
 
 
 class TermTable:
@@ -43,7 +44,10 @@ class TermTable:
     Terms are only added, so numbers and arrays stay valid; a table that has grown too large is
     replaced by a new one.
 
-    groups  by number, the term groups of single characters
+    groups         by number, the term groups of single characters
+    size           the number of terms
+    is_incomplete  whether a damaged file kept terms from being looked up, which is tried again with
+                   the next ones
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -68,15 +72,11 @@ class TermTable:
         self._splitter = splitter_of(analyzer) if has_character_groups(analyzer) else None
         self.groups: dict[int, TermGroup] = {}
         self._ids = np.empty((len(collection.leaves), 64), np.int32)
+        self.size = 0  # an attribute, as the next one: each search reads it
+        self.is_incomplete = False
 
     def __len__(self) -> int:
-        return len(self._terms)
-
-    @property
-    def is_incomplete(self) -> bool:
-        """Whether a damaged file kept terms from being looked up, which is tried again with the
-        next ones."""
-        return len(self._terms) > self._df.size
+        return self.size
 
     @property
     def df(self) -> Int64:
@@ -112,21 +112,34 @@ class TermTable:
             return np.zeros(len(terms), bool)
         return np.isin(terms, list(self.groups))
 
-    def of_ascii(self, query: str) -> list[int] | None:
-        """The numbers of the tokens of one short ASCII query; None where `of` must be called.
+    def of_short(self, text: str) -> list[int] | None:
+        """The numbers of the tokens of one short text; None where `of` must be called. Raises
+        DataError for a text that is not valid Unicode.
 
         For a single query the kernel calls cost 40 µs, mostly for making arrays; in ASCII the word
-        tokenizer is this regular expression, and a dict has the numbers of its words.
+        tokenizer is this regular expression, and a dict has the numbers of its words. It has those
+        of other text between two spaces too, across which analyzers look only from U+200D.
         """
-        if self._words is None or len(query) >= 1000 or not query.isascii():
+        if self._words is None or len(text) >= 1000 or "\u200d" in text:
             return None
+        words: list[str] = []
+        if text.isascii():
+            words = self._words(text.lower() if self._lowercase else text)
+        else:
+            for piece in text.split(" "):
+                if piece.isascii():
+                    words += self._words(piece.lower() if self._lowercase else piece)
+                else:
+                    words.append(piece)
         by_word = self._by_word
         found: list[int] = []
-        for word in self._words(query.lower() if self._lowercase else query):
+        for word in words:
             numbers = by_word.get(word)
             if numbers is None:
-                numbers = self.of(Texts.from_strings([word]))[0].tolist()
-                by_word[word] = numbers
+                with of_queries():
+                    numbers = self.of(Texts.from_strings([word]))[0].tolist()
+                if len(by_word) < _MOST_WORDS:
+                    by_word[word] = numbers
             found += numbers
         return found
 
@@ -152,7 +165,7 @@ class TermTable:
         Unicode."""
         found = self._by_word.get(text)  # a single word as it is in a text is its only token
         if found is None:
-            found = self.of_ascii(text)
+            found = self.of_short(text)
         if found is None:
             with of_queries():
                 numbers, _ = self.of(Texts.from_strings([text]))
@@ -175,14 +188,14 @@ class TermTable:
         return found
 
     def _tokens_of_ascii(self, text: str) -> list[int] | None:
-        """`of_ascii`, with -1 for each word that the analyzer removes."""
+        """`of_short`, in ASCII, with -1 for each word that the analyzer removes."""
         if self._words is None or len(text) >= 1000 or not text.isascii():
             return None
         found: list[int] = []
         for word in self._words(text.lower() if self._lowercase else text):
             numbers = self._by_word.get(word)
             if numbers is None:
-                numbers = self.of_ascii(word)
+                numbers = self.of_short(word)
                 assert numbers is not None
             if len(numbers) > 1:
                 return None
@@ -217,7 +230,8 @@ class TermTable:
         data = np.zeros(stop - start + PADDING, np.uint8)
         data[: stop - start] = terms.data[start:stop]
         numbers = self._terms.register(data, terms.offsets - start, 0)
-        if self.is_incomplete:
+        if len(self._terms) > self._df.size:
+            self.is_incomplete = True  # until nothing more can fail
             every = Texts(*self._terms.texts())
             new = Texts(every.data, every.offsets[self._df.size :])
             leaves = self._collection.leaves
@@ -241,7 +255,15 @@ class TermTable:
             for row, ids in zip(self._ids, found, strict=True):
                 row[self._df.size : size] = ids
             self._df.append(df)
+            self.size = size
+            self.is_incomplete = False
         return numbers
+
+    def in_order_of_bytes(self, numbers: Sequence[int]) -> list[int]:
+        """The places of terms, by the bytes of these."""
+        arena, ends, gap = self._terms.arena, self._terms.offsets, self._terms.gap
+        texts = [arena[ends[number] : ends[number + 1] - gap].tobytes() for number in numbers]
+        return sorted(range(len(texts)), key=texts.__getitem__)
 
     def counted(self, numbers: Int32, offsets: Int64) -> QueryTerms:
         """The distinct terms of queries given by their tokens, with their occurrences."""

@@ -31,6 +31,7 @@ from fastseq.kernels.search.search import (
     enter_list,
     narrow,
     order_terms,
+    scratch_of,
     search_all,
     search_pruned,
     sort_hits,
@@ -307,7 +308,7 @@ def _search_required(
 
 @jit
 def search_required(
-    rows, scores, segments, lists, scratch, starts, terms, weights, roles, bits, base,
+    rows, scores, segments, lists, memory, starts, terms, weights, roles, bits, base,
     allowed, ranges, k,
 ):  # fmt: skip
     """The k best documents of each of Q queries with required and excluded terms. Without required
@@ -319,6 +320,7 @@ def search_required(
             segment (counting.py), uint64[dense_words]; 0 for a term without. Or int64[S, 0]
     others  as in `search.search`
     """
+    scratch = scratch_of(memory)
     for q in range(len(starts) - 1):
         own = terms[starts[q] : starts[q + 1]]
         own_weights = weights[starts[q] : starts[q + 1]]
