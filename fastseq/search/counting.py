@@ -132,25 +132,30 @@ class TermBits:
             DenseTerms(leaf, leaf.segment.search_places if in_search_order else None)
             for leaf in collection.leaves
         ]
-        # a table of terms, and the addresses in each segment of those that were asked for
-        self._found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
+        # a table of terms, and int64[S, N]: their addresses, -1 for those that were not asked for
+        self._found: tuple[TermTable | None, Int64] = None, self._unknown(0)
         # the same of the bits and then those of the short positions
         self._phrase_found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
 
-    def addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
+    def _unknown(self, terms: int) -> Int64:
+        return np.full((len(self._leaves), terms), -1, np.int64)
+
+    def addresses(self, table: TermTable, numbers: Int32) -> Int64:
         """int64[S, n]: where the bits of terms of a table start in memory in each segment, as
         `DenseTerms.addresses` has them."""
         known, found = self._found
-        if known is not table:
-            found = {}
+        if known is not table or found.shape[1] < table.size:
+            larger = self._unknown(2 * table.size)
+            if known is table:
+                larger[:, : found.shape[1]] = found
+            found = larger
             self._found = table, found
-        new = [number for number in numbers if number not in found]
-        if new:
-            own = self.addresses_of(table.ids(np.array(new, np.int32)))
-            found.update(zip(new, own.T.tolist(), strict=True))
-        places = [found[number] for number in numbers]
-        by_segment = np.array([*zip(*places, strict=True)], np.int64)
-        return by_segment.reshape(len(self._leaves), len(numbers))
+        own: Int64 = found.take(numbers, axis=1)
+        if own.size and own.min() < 0:
+            new = np.unique(numbers[own.min(axis=0) < 0])
+            found[:, new] = self.addresses_of(table.ids(new))
+            own = found.take(numbers, axis=1)
+        return own
 
     def phrase_addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
         """int64[S, 2, n]: `addresses`, and where the short positions start. All segments must have
@@ -214,7 +219,8 @@ class Counter:
         counts = np.zeros(len(queries), np.int64)
         if not terms:
             return counts
-        ids, dense = table.ids(np.array(terms, np.int32)), self.bits.addresses(table, terms)
+        numbers = np.array(terms, np.int32)
+        ids, dense = table.ids(numbers), self.bits.addresses(table, numbers)
         starts = np.array([0, len(terms)]) if len(sizes) == 1 else offsets_of(sizes)
         self._count(counts, ids, dense, np.array(roles, np.uint8), starts, max(sizes), passing)
         return counts

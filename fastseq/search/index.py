@@ -692,7 +692,7 @@ def _query_list(query: Any) -> list[Any]:
     wrong = query
     if isinstance(query, Iterable) and not isinstance(query, bytes):
         queries = list(query)
-        others = [each for each in queries if not isinstance(each, str | Mapping | values.Query)]
+        others = [each for each in queries if not isinstance(each, _ONE)]
         if not others:
             return queries
         wrong = others[0]

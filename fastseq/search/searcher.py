@@ -32,7 +32,7 @@ from fastseq.search.clauses import (
 from fastseq.search.counting import Counter
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import NO_RANGES, Passing, allowed_rows
-from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, weighed
+from fastseq.search.flat import FlatQuery, FlatTerms, weighed
 from fastseq.search.group_batches import Group, GroupSearch
 from fastseq.search.patterns import PATTERNS, pattern_match
 from fastseq.search.phrase_batches import PhraseTerms, find_phrases, phrase_terms
@@ -54,7 +54,7 @@ from fastseq.search.resolving import (
     too_many_words,
 )
 from fastseq.search.scorer import ModelScorer, Sources
-from fastseq.search.single import SingleSearch, flat_query
+from fastseq.search.single import SingleSearch, flat_queries, flat_query
 from fastseq.search.tasks import CACHED_SCRATCH, no_hits, run_tasks
 from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
@@ -87,6 +87,7 @@ class Searcher:
         # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[ModelScorer, GpuSearch] = {}
         self._scorer = lru_cache(_CACHED_MODELS)(lambda model: ModelScorer(collection, model))
+        self._latest: tuple[RankingModel | None, ModelScorer | None] = None, None
         self._every_row = Passing(collection)
         self._filtered = lru_cache(_CACHED_FILTERS)(partial(_passing, collection))
         self._single = SingleSearch(collection)
@@ -229,11 +230,12 @@ class Searcher:
             one = self.find_one(queries[0], k, model, filter, operator, notices, most)
             if one is not None:
                 return *one, notices
-        structured = [
-            q for q, query in enumerate(queries)
-            if isinstance(query, values.Query)
-            or (isinstance(query, str) and (fields is not None or operator == "and"))
-        ]  # fmt: skip
+        kinds = {*map(type, queries)}  # few, whatever the number of queries
+        chosen_kinds: tuple[type, ...] = (values.Query,)
+        if fields is not None or operator == "and":
+            chosen_kinds = values.Query, str
+        kinds = {kind for kind in kinds if issubclass(kind, chosen_kinds)}
+        structured = [q for q, query in enumerate(queries) if type(query) in kinds] if kinds else []
         if not structured:
             return *self.search(queries, k, model, threads, device, filter), []  # type: ignore[arg-type]
         check_device(device)
@@ -275,7 +277,7 @@ class Searcher:
         every, table, leaves = list(range(len(queries))), self.table, self.collection.leaves
         if not isinstance(model, QuotientModel) or not self.collection.documents:
             return every
-        if not any(isinstance(query, values.Phrase) for query in queries):
+        if not any(issubclass(kind, values.Phrase) for kind in {*map(type, queries)}):
             return every
         if any(leaf.segment.unverified_positions is None for leaf in leaves):
             return every
@@ -377,8 +379,7 @@ class Searcher:
         depth = min(k, collection.documents)
         if not isinstance(model, QuotientModel) or not depth:
             return list(range(len(queries)))
-        table.learn([text for query in queries for text in clause_texts(query)])
-        own = [flat_query(query, table, operator) for query in queries]
+        own = flat_queries(queries, table, operator)
         chosen = [i for i, query in enumerate(own) if query is not None]
         if not chosen:
             return list(range(len(queries)))
@@ -393,7 +394,7 @@ class Searcher:
         threads = thread_count(threads)
         sources = self.scorer(model).sources(table, terms.terms)
         bits = self.counter.searched_bits
-        roles = terms.roles, bits.addresses(table, terms.terms.tolist())
+        roles = terms.roles, bits.addresses(table, terms.terms)
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             self._run(*hits, terms, sources, self.passing(filter), pool, threads, roles)
         to = [places[i] for i in chosen]
@@ -526,7 +527,11 @@ class Searcher:
 
     def scorer(self, model: RankingModel) -> ModelScorer:
         """The weights and impacts of a model."""
-        return self._scorer(model)
+        latest, scorer = self._latest
+        if latest is not model or scorer is None:  # to hash a model costs .6 µs
+            scorer = self._scorer(model)
+            self._latest = model, scorer
+        return scorer
 
     def contains(self, terms: Texts) -> npt.NDArray[np.bool_]:
         """bool[n]: whether a document has each term."""
@@ -538,7 +543,7 @@ class Searcher:
     def table(self) -> TermTable:
         """The terms of recent queries."""
         table = self._table
-        if table.size > _CACHED_WORDS or table.is_incomplete:
+        if table.size > _CACHED_WORDS or table.is_stale:
             table = self._table = TermTable(self.collection)
         return table
 

@@ -8,6 +8,7 @@ made of short lists. The hits have the bits of a batch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -23,7 +24,7 @@ from fastseq.kernels.search.search import TINY, key_capacity
 from fastseq.query import Boolean, Phrase, Query, Term
 from fastseq.search.counting import Counter
 from fastseq.search.filtering import Passing
-from fastseq.search.flat import FlatQuery, clause_texts, flatten
+from fastseq.search.flat import FlatQuery, clause_texts, flatten, of_required_words
 from fastseq.search.group_batches import GroupSearch
 from fastseq.search.patterns import PATTERNS, pattern_match
 from fastseq.search.phrase_batches import PhraseTerms, phrase_terms
@@ -225,7 +226,7 @@ class SingleSearch:
         sources = scorer.sources_of(table, terms)
         bits = self._no_bits
         if len(must) > 1:
-            bits = searcher.counter.searched_bits.addresses(table, terms)
+            bits = searcher.counter.searched_bits.addresses(table, np.array(terms, np.int32))
         memory = self._take_memory(k)
         rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
         search_required(
@@ -351,5 +352,21 @@ def flat_query(query: str | Query, table: TermTable, operator: str) -> FlatQuery
     if operator != "or":
         return None
     if isinstance(query, Boolean) and len(query.children()) > _MOST_TERMS:
-        table.learn(clause_texts(query))  # together, which is faster than one by one
+        table.learn(clause_texts([query]))  # together, which is faster than one by one
     return flatten(query, table.numbers_of)
+
+
+def flat_queries(
+    queries: Sequence[Query], table: TermTable, operator: str
+) -> list[FlatQuery | None]:  # fmt: skip
+    """`flat_query` of each; new words are looked up together."""
+    if operator == "or":
+        found = [of_required_words(query, table.words) for query in queries]
+        left = [i for i, query in enumerate(found) if query is None]
+    else:
+        found, left = [None] * len(queries), [*range(len(queries))]
+    if left:
+        table.learn(clause_texts([queries[i] for i in left]))
+        for i in left:
+            found[i] = flat_query(queries[i], table, operator)
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -34,7 +34,7 @@ _ASCII_WORDS = {
         r"(?:[A-Za-z0-9_]|(?<=[A-Za-z])'(?=[A-Za-z])|(?<=[0-9])[.,;'](?=[0-9]))+"
     ).findall,
 }
-_MOST_WORDS = 1 << 15  # of queries, as they are written, whose numbers are kept
+_MOST_WORDS = 1 << 15  # as they are written in queries
 
 
 class TermTable:
@@ -44,10 +44,12 @@ class TermTable:
     Terms are only added, so numbers and arrays stay valid; a table that has grown too large is
     replaced by a new one.
 
-    groups         by number, the term groups of single characters
-    size           the number of terms
-    is_incomplete  whether a damaged file kept terms from being looked up, which is tried again with
-                   the next ones
+    words     by a word as it is written in ASCII text, or by other text without spaces, the numbers
+              of its tokens
+    groups    by number, the term groups of single characters
+    size      the number of terms
+    is_stale  whether another table is due, because there are too many words, or because a damaged
+              file kept terms from being looked up
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -56,12 +58,12 @@ class TermTable:
         analyzer = collection.analyzer
         # n-grams are numbered anew by each call, so they cannot be cached
         self._cached = analyzer.ngrams == (1, 1)
-        self._words = None
+        self._split = None
         if self._cached and analyzer.min_length is None and analyzer.normalization not in DOTLESS:
-            self._words = _ASCII_WORDS.get(str(analyzer.tokenizer))
+            self._split = _ASCII_WORDS.get(str(analyzer.tokenizer))
         self._lowercase = analyzer.lowercase
         self._lexicon = Lexicon(analyzer)
-        self._by_word: dict[str, list[int]] = {}
+        self.words: dict[str, list[int]] = {}
         self._numbers = Column(np.int32)  # by the lexicon's ids
         # with gaps, for phrases that no dict of ASCII words serves
         self._gapped: Lexicon | None = None
@@ -73,7 +75,7 @@ class TermTable:
         self.groups: dict[int, TermGroup] = {}
         self._ids = np.empty((len(collection.leaves), 64), np.int32)
         self.size = 0  # an attribute, as the next one: each search reads it
-        self.is_incomplete = False
+        self.is_stale = False
 
     def __len__(self) -> int:
         return self.size
@@ -120,50 +122,54 @@ class TermTable:
         tokenizer is this regular expression, and a dict has the numbers of its words. It has those
         of other text between two spaces too, across which analyzers look only from U+200D.
         """
-        if self._words is None or len(text) >= 1000 or "\u200d" in text:
+        if self._split is None or len(text) >= 1000 or "\u200d" in text:
             return None
         words: list[str] = []
         if text.isascii():
-            words = self._words(text.lower() if self._lowercase else text)
+            words = self._split(text.lower() if self._lowercase else text)
         else:
             for piece in text.split(" "):
                 if piece.isascii():
-                    words += self._words(piece.lower() if self._lowercase else piece)
+                    words += self._split(piece.lower() if self._lowercase else piece)
                 else:
                     words.append(piece)
-        by_word = self._by_word
+        known = self.words
         found: list[int] = []
         for word in words:
-            numbers = by_word.get(word)
+            numbers = known.get(word)
             if numbers is None:
                 with of_queries():
                     numbers = self.of(Texts.from_strings([word]))[0].tolist()
-                if len(by_word) < _MOST_WORDS:
-                    by_word[word] = numbers
+                self._remember({word: numbers})
             found += numbers
         return found
 
     def learn(self, texts: Sequence[str]) -> None:
         """Look up the words of ASCII texts together, which costs far less than one by one."""
-        if self._words is None or len(texts) <= 1:
+        if self._split is None or len(texts) <= 1:
             return
         new: dict[str, None] = {}
         for text in texts:
-            if text not in self._by_word and text.isascii():
-                for word in self._words(text.lower() if self._lowercase else text):
-                    if word not in self._by_word:
+            if text not in self.words and text.isascii():
+                for word in self._split(text.lower() if self._lowercase else text):
+                    if word not in self.words:
                         new[word] = None
         if not new:
             return
         numbers, offsets = self.of(Texts.from_strings(list(new)))
         own, ends = numbers.tolist(), offsets.tolist()
-        for word, (first, last) in zip(new, pairwise(ends), strict=True):
-            self._by_word[word] = own[first:last]
+        both = zip(new, pairwise(ends), strict=True)
+        self._remember({word: own[first:last] for word, (first, last) in both})
+
+    def _remember(self, words: Mapping[str, list[int]]) -> None:
+        self.words.update(words)
+        if len(self.words) > _MOST_WORDS:
+            self.is_stale = True
 
     def numbers_of(self, text: str) -> list[int]:
         """The numbers of the tokens of a text. Raises DataError for one that is not valid
         Unicode."""
-        found = self._by_word.get(text)  # a single word as it is in a text is its only token
+        found = self.words.get(text)  # a single word as it is in a text is its only token
         if found is None:
             found = self.of_short(text)
         if found is None:
@@ -189,11 +195,11 @@ class TermTable:
 
     def _tokens_of_ascii(self, text: str) -> list[int] | None:
         """`of_short`, in ASCII, with -1 for each word that the analyzer removes."""
-        if self._words is None or len(text) >= 1000 or not text.isascii():
+        if self._split is None or len(text) >= 1000 or not text.isascii():
             return None
         found: list[int] = []
-        for word in self._words(text.lower() if self._lowercase else text):
-            numbers = self._by_word.get(word)
+        for word in self._split(text.lower() if self._lowercase else text):
+            numbers = self.words.get(word)
             if numbers is None:
                 numbers = self.of_short(word)
                 assert numbers is not None
@@ -231,7 +237,7 @@ class TermTable:
         data[: stop - start] = terms.data[start:stop]
         numbers = self._terms.register(data, terms.offsets - start, 0)
         if len(self._terms) > self._df.size:
-            self.is_incomplete = True  # until nothing more can fail
+            self.is_stale = True  # until nothing more can fail
             every = Texts(*self._terms.texts())
             new = Texts(every.data, every.offsets[self._df.size :])
             leaves = self._collection.leaves
@@ -256,7 +262,7 @@ class TermTable:
                 row[self._df.size : size] = ids
             self._df.append(df)
             self.size = size
-            self.is_incomplete = False
+            self.is_stale = len(self.words) > _MOST_WORDS
         return numbers
 
     def in_order_of_bytes(self, numbers: Sequence[int]) -> list[int]:
