@@ -143,11 +143,10 @@ class TermBits:
     def addresses(self, table: TermTable, numbers: Int32) -> Int64:
         """int64[S, n]: where the bits of terms of a table start in memory in each segment, as
         `DenseTerms.addresses` has them."""
-        known, found = self._found
-        if known is not table or found.shape[1] < table.size:
+        found = self.known(table)
+        if found.shape[1] < table.size:
             larger = self._unknown(2 * table.size)
-            if known is table:
-                larger[:, : found.shape[1]] = found
+            larger[:, : found.shape[1]] = found
             found = larger
             self._found = table, found
         own: Int64 = found.take(numbers, axis=1)
@@ -156,6 +155,15 @@ class TermBits:
             found[:, new] = self.addresses_of(table.ids(new))
             own = found.take(numbers, axis=1)
         return own
+
+    def known(self, table: TermTable) -> Int64:
+        """int64[S, N]: by the number of a term, its addresses, where they were asked for; -1 for
+        others, and for those from N on."""
+        known, found = self._found
+        if known is not table:
+            found = self._unknown(0)
+            self._found = table, found
+        return found
 
     def phrase_addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
         """int64[S, 2, n]: `addresses`, and where the short positions start. All segments must have

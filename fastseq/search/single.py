@@ -18,9 +18,16 @@ from fastseq.index.collection import EVERY_ROW, Collection
 from fastseq.kernels.search import search as kernels
 from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
 from fastseq.kernels.search.phrases import make_scratch
-from fastseq.kernels.search.query_words import TIED, UNKNOWN, weigh_words
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
-from fastseq.kernels.search.search import TINY, key_capacity
+from fastseq.kernels.search.query_words import (
+    TIED,
+    UNKNOWN,
+    UNMATCHED,
+    WEAK,
+    weigh_flat,
+    weigh_words,
+)
+from fastseq.kernels.search.required import search_required
+from fastseq.kernels.search.search import key_capacity
 from fastseq.query import Boolean, Phrase, Query, Term
 from fastseq.search.counting import Counter
 from fastseq.search.filtering import Passing
@@ -38,7 +45,6 @@ from fastseq.types import Float32, Int32, Int64, UInt8, UInt64
 _MOST_TERMS = 64
 _STARTS = [np.array([0, n], np.int64) for n in range(_MOST_TERMS + 1)]
 _TERM_NUMBERS = np.arange(_MOST_TERMS + 1, dtype=np.int64)
-_ALL_REQUIRED = [np.full(n, REQUIRED, np.uint8) for n in range(_MOST_TERMS + 1)]
 _QUERIES = (str, Query)  # a union would be made at each use
 _TFS: Float32 = np.arange(MOST_TF, dtype=np.float32)
 
@@ -90,7 +96,17 @@ class _Memory(NamedTuple):
     starts: Int64  # [2]
     terms: Int32  # [_MOST_TERMS]
     weights: Float32  # [_MOST_TERMS]
+    roles: UInt8  # [_MOST_TERMS]
+    bits: Int64  # [S, _MOST_TERMS]
     kept: kernels.Memory
+
+    def order(self, table: TermTable) -> None:
+        """Bring the terms in the order of their bytes, in which equal weights are added."""
+        n = self.starts[1]
+        places = table.in_order_of_bytes(self.terms[:n].tolist())
+        for array in (self.terms, self.weights, self.roles):
+            array[:n] = array[places]
+        self.bits[:, :n] = self.bits[:, places]
 
 
 class _PhraseMemory(NamedTuple):
@@ -116,7 +132,6 @@ class SingleSearch:
 
     def __init__(self, collection: Collection) -> None:
         self._leaves = collection.leaves
-        self._no_bits = np.empty((len(collection.leaves), 0), np.int64)
         self._memory: list[_Memory] = []
         self._phrase_memory: list[_PhraseMemory] = []
 
@@ -136,10 +151,12 @@ class SingleSearch:
         if k > searcher.collection.documents or not isinstance(query, _QUERIES):
             return None
         table = searcher.table
-        if type(query) is str:  # the other tests cost more
+        if type(query) is str:
             if operator == "or":
                 numbers = table.numbers_of(query)
                 return self._find_words(searcher, numbers, table, k, model, filter)
+        elif type(query) is Boolean:  # the other tests cost more
+            pass
         elif isinstance(query, PATTERNS):
             return self._find_pattern(searcher, query, k, model, filter, notices, most)
         elif isinstance(query, Phrase) and self.has_positions and model.variant != "atire":
@@ -164,7 +181,7 @@ class SingleSearch:
         known = scorer.known(table)
         passing = searcher.passing(filter)
         memory = self._take_memory(k)
-        scratch, _, starts, terms, weights, _ = memory
+        starts, terms, weights = memory.starts, memory.terms, memory.weights
         given = np.array(numbers, np.int32)
         status = weigh_words(starts, terms, weights, given, known.weights)
         if status:
@@ -174,14 +191,12 @@ class SingleSearch:
             if status == UNKNOWN:
                 self._give_back(memory)
                 return None
-            if status == TIED:  # equal weights are in the order of the terms' bytes
-                n = starts[1]
-                order = table.in_order_of_bytes(terms[:n].tolist())
-                terms[:n], weights[:n] = terms[order], weights[order]
+            if status == TIED:
+                memory.order(table)
         rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
         kernels.search(
-            rows, scores, known.segments, known.lists, scratch, starts, terms, weights, NO_BASE,
-            passing.rows, passing.search_ranges, k,
+            rows, scores, known.segments, known.lists, memory.scratch, starts, terms, weights,
+            NO_BASE, passing.rows, passing.search_ranges, k,
         )  # fmt: skip
         self._give_back(memory)
         return rows, scores
@@ -190,49 +205,43 @@ class SingleSearch:
         self, searcher: Prepared, query: FlatQuery, table: TermTable, k: int, model: BM25,
         filter: Any,
     ) -> tuple[Int32, Float32] | None:  # fmt: skip
-        scored, required, excluded = query.scored, query.required, query.excluded
-        scorer = searcher.scorer(model)
-        weights = scorer.term_weights(table, [*scored, *excluded] if excluded else scored)
-        if weights is None:
+        """The hits of words with signs."""
+        required = query.required
+        if len(required) > 1:
+            required = [*dict.fromkeys(required)]
+        numbers = [*query.scored, *required, *dict.fromkeys(query.excluded)]
+        if len(numbers) > _MOST_TERMS:
             return None
+        scorer, bits = searcher.scorer(model), searcher.counter.searched_bits
+        known = scorer.known(table)
         passing = searcher.passing(filter)
-        counts: dict[int, int] = {}
-        for number in scored:
-            if weights[number] is not None:
-                counts[number] = counts.get(number, 0) + 1
-        if not counts or not all(number in counts for number in required):
-            return no_hits(1, k)
-        terms = [*counts]
-        if len(terms) > _MOST_TERMS // 2 or len(excluded) > _MOST_TERMS // 2:
-            return None
-        values = [(weights[term] or 0.0) * n for term, n in counts.items()]
-        own = np.array(values, np.float32)
-        own_values = own.tolist()
-        if len({*own_values}) < len(terms):
-            return None  # equal weights are in the order of the terms' bytes
-        must = {*required}
-        if not must.isdisjoint(excluded):
-            return no_hits(1, k)
-        if any(w <= TINY and term in must for w, term in zip(own_values, terms, strict=True)):
-            return None
-        if len(must) == len(terms) and not excluded:
-            roles = _ALL_REQUIRED[len(terms)]
-        else:
-            given = [REQUIRED if term in must else OPTIONAL for term in terms]
-            without = [n for n in dict.fromkeys(excluded) if weights[n] is not None]
-            terms += without
-            own = np.array([*own_values, *[0.0] * len(without)], np.float32)
-            roles = np.array([*given, *[EXCLUDED] * len(without)], np.uint8)
-        sources = scorer.sources_of(table, terms)
-        bits = self._no_bits
-        if len(must) > 1:
-            bits = searcher.counter.searched_bits.addresses(table, np.array(terms, np.int32))
         memory = self._take_memory(k)
+        starts, terms, weights = memory.starts, memory.terms, memory.weights
+        given = np.array(numbers, np.int32)
+        sizes = len(query.scored), len(required)
+        status = weigh_flat(
+            starts, terms, weights, memory.roles, memory.bits, given, *sizes, known.weights,
+            bits.known(table),
+        )  # fmt: skip
+        if status == UNKNOWN:
+            known = scorer.learn(table, numbers)
+            bits.addresses(table, given)
+            status = weigh_flat(
+                starts, terms, weights, memory.roles, memory.bits, given, *sizes, known.weights,
+                bits.known(table),
+            )  # fmt: skip
+        if status == UNMATCHED:
+            self._give_back(memory)
+            return no_hits(1, k)
+        if status in (UNKNOWN, WEAK):
+            self._give_back(memory)
+            return None
+        if status == TIED:
+            memory.order(table)
         rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
         search_required(
-            rows, scores, sources.table, sources.lists, memory.scratch, _STARTS[len(terms)],
-            np.array(terms, np.int32), own, roles, bits, NO_BASE, passing.rows,
-            passing.search_ranges, k,
+            rows, scores, known.segments, known.lists, memory.scratch, starts, terms, weights,
+            memory.roles, memory.bits, NO_BASE, passing.rows, passing.search_ranges, k,
         )  # fmt: skip
         self._give_back(memory)
         return rows, scores
@@ -318,7 +327,8 @@ class SingleSearch:
         kept = kernels.make_scratch(k, _MOST_TERMS)
         return _Memory(
             kept.addresses, capacity, np.zeros(2, np.int64), np.empty(_MOST_TERMS, np.int32),
-            np.empty(_MOST_TERMS, np.float32), kept,
+            np.empty(_MOST_TERMS, np.float32), np.empty(_MOST_TERMS, np.uint8),
+            np.zeros((len(self._leaves), _MOST_TERMS), np.int64), kept,
         )  # fmt: skip
 
     def _give_back(self, memory: _Memory) -> None:
@@ -351,6 +361,9 @@ def flat_query(query: str | Query, table: TermTable, operator: str) -> FlatQuery
         return flat_query(query.text, table, operator)
     if operator != "or":
         return None
+    found = of_required_words(query, table.words)
+    if found is not None:
+        return found
     if isinstance(query, Boolean) and len(query.children()) > _MOST_TERMS:
         table.learn(clause_texts([query]))  # together, which is faster than one by one
     return flatten(query, table.numbers_of)

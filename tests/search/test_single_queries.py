@@ -274,7 +274,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> list[TermTable]:
     return [TermTable(index._collection) for index in indexes]
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(st.integers(0, len(ANALYZERS) - 1), st.text(st.sampled_from([*CHARACTERS, *" " * 20])))
 def test_numbers_of_short_texts(tables: list[TermTable], number: int, text: str) -> None:
     """They are those of the analysis of the whole text."""
