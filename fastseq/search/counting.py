@@ -31,7 +31,9 @@ _DENSE = 128
 _MOST_DENSE = 64 << 20  # bytes of bits and places of a segment
 _MOST_SHORT = 64 << 20  # bytes of short positions of a segment
 _NO_PLACES: Int32 = np.empty(0, np.int32)
-_MOST_WORDS = 64  # of a phrase whose scratch buffer is kept
+_MOST_WORDS = 64  # of a phrase whose scratch buffer is kept, and of a query that is counted alone
+_STARTS = [np.array([0, n], np.int64) for n in range(_MOST_WORDS + 1)]
+_ROLES = {role: np.full(_MOST_WORDS, role, np.uint8) for role in (OPTIONAL, REQUIRED)}
 
 
 class _Scratch(NamedTuple):
@@ -132,8 +134,10 @@ class TermBits:
             DenseTerms(leaf, leaf.segment.search_places if in_search_order else None)
             for leaf in collection.leaves
         ]
-        # a table of terms, and int64[S, N]: their addresses, -1 for those that were not asked for
-        self._found: tuple[TermTable | None, Int64] = None, self._unknown(0)
+        self._lock = threading.Lock()
+        # a table of terms, int64[S, N]: their addresses, -1 for those that were not asked for, and
+        # the numbers of those that were
+        self._found: tuple[TermTable | None, Int64, set[int]] = None, self._unknown(0), set()
         # the same of the bits and then those of the short positions
         self._phrase_found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
 
@@ -143,27 +147,33 @@ class TermBits:
     def addresses(self, table: TermTable, numbers: Int32) -> Int64:
         """int64[S, n]: where the bits of terms of a table start in memory in each segment, as
         `DenseTerms.addresses` has them."""
-        found = self.known(table)
+        known, found, asked = self._found
+        if known is not table or not asked.issuperset(numbers.tolist()):
+            with self._lock:
+                found = self._ask(table, numbers)
+        own: Int64 = found.take(numbers, axis=1)
+        return own
+
+    def _ask(self, table: TermTable, numbers: Int32) -> Int64:
+        """The addresses by number, with those of some terms."""
+        known, found, asked = self._found
+        if known is not table:
+            found, asked = self._unknown(0), set()
         if found.shape[1] < table.size:
             larger = self._unknown(2 * table.size)
             larger[:, : found.shape[1]] = found
-            found = larger
-            self._found = table, found
-        own: Int64 = found.take(numbers, axis=1)
-        if own.size and own.min() < 0:
-            new = np.unique(numbers[own.min(axis=0) < 0])
-            found[:, new] = self.addresses_of(table.ids(new))
-            own = found.take(numbers, axis=1)
-        return own
+            found, asked = larger, {*asked}  # other threads read the old ones
+        new = np.array([*{*numbers.tolist()}.difference(asked)], np.int32)
+        found[:, new] = self.addresses_of(table.ids(new))
+        asked.update(new.tolist())
+        self._found = table, found, asked
+        return found
 
     def known(self, table: TermTable) -> Int64:
         """int64[S, N]: by the number of a term, its addresses, where they were asked for; -1 for
         others, and for those from N on."""
-        known, found = self._found
-        if known is not table:
-            found = self._unknown(0)
-            self._found = table, found
-        return found
+        known, found, _ = self._found
+        return found if known is table else self._unknown(0)
 
     def phrase_addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
         """int64[S, 2, n]: `addresses`, and where the short positions start. All segments must have
@@ -232,6 +242,23 @@ class Counter:
         starts = np.array([0, len(terms)]) if len(sizes) == 1 else offsets_of(sizes)
         self._count(counts, ids, dense, np.array(roles, np.uint8), starts, max(sizes), passing)
         return counts
+
+    def count_one(
+        self, table: TermTable, query: FlatQuery, passing: Sequence[PassingBits]
+    ) -> int:
+        """`count_flat` of one query, in less than half of the time."""
+        own = [*dict.fromkeys(query.required or query.scored)]
+        excluded = [*dict.fromkeys(query.excluded)]
+        n = len(own) + len(excluded)
+        if not own or n > _MOST_WORDS:
+            return int(self.count_flat(table, [query], passing)[0])
+        roles = _ROLES[REQUIRED if query.required else OPTIONAL]
+        if excluded:
+            roles = np.array([*roles[: len(own)], *[EXCLUDED] * len(excluded)], np.uint8)
+        numbers, counts = np.array([*own, *excluded], np.int32), np.zeros(1, np.int64)
+        ids, dense = table.ids(numbers), self.bits.addresses(table, numbers)
+        self._count(counts, ids, dense, roles, _STARTS[n], n, passing)
+        return int(counts[0])
 
     def count_any(self, ids: Sequence[Int32], passing: Sequence[PassingBits]) -> int:
         """The documents with at least one of some terms, given by their ids in each segment."""

@@ -302,6 +302,10 @@ class Searcher:
     ) -> list[int]:  # fmt: skip
         """The number of documents that match each of several queries of any kind; `notices` gets
         those of each."""
+        if len(queries) == 1 and fields is None:
+            one = self._count_flat(queries[0], filter, operator)
+            if one is not None:
+                return [one]
         counts, table = [-1] * len(queries), self.table
         flat: list[FlatQuery] = []
         flat_places: list[int] = []
@@ -337,6 +341,20 @@ class Searcher:
             if counts[i] < 0:
                 counts[i] = self._count_clause(query, model, filter, fields, operator, notices)
         return counts
+
+    def _count_flat(
+        self, query: Query | values.Query, filter: Any, operator: str
+    ) -> int | None:  # fmt: skip
+        """The number of documents that match a flat query; None for others."""
+        if type(query) is not str and not isinstance(query, (values.Boolean, values.Term)):
+            return None  # a phrase of one word too: it is counted as phrases are
+        table = self.table
+        found = flat_query(query, table, operator)
+        if found is None or (table.groups and not table.groups.keys().isdisjoint(found.words)):
+            return None
+        if filter is None and len(found.scored) == 1 and not found.excluded:
+            return int(table.df[found.scored[0]])
+        return self.counter.count_one(table, found, self.passing(filter).bits)
 
     def _count_clause(
         self, query: Query | values.Query, model: RankingModel, filter: Any,
