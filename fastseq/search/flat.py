@@ -14,6 +14,7 @@ import numpy as np
 
 from fastseq.kernels.search.query_words import assign_roles
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
+from fastseq.kernels.search.search import TINY
 from fastseq.query import Boolean, Boost, Phrase, Query, Term
 from fastseq.search.ranking import QueryTerms
 from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of
@@ -145,7 +146,11 @@ def weighed(
         if query.boosts:
             refused[q] = terms.base[q] != 0
             for i in range(terms.starts[q], terms.starts[q + 1]):
-                weights[i] = float(weights[i]) * query.boosts.get(int(terms.terms[i]), 1.0)
+                term = int(terms.terms[i])
+                weight = float(weights[i]) * query.boosts.get(term, 1.0)
+                if weight <= TINY and term in query.required:
+                    refused[q] = 1  # in float32 the weight may be a little larger
+                weights[i] = weight
     most = len(terms.terms) + len(excluded[0])
     starts = np.empty(len(queries) + 1, np.int64)
     found, roles = np.empty(most, np.int32), np.empty(most, np.uint8)
