@@ -35,6 +35,7 @@ MAX_EDITS = 2  # of a fuzzy word
 
 Bound = str | int | float | bool | datetime.date | Decimal | None
 _Parts = list["str | Query"]
+_CLAUSES = "must", "should", "must_not", "filter"  # of a Boolean
 
 
 class Query:
@@ -641,12 +642,13 @@ class Boolean(_Composite):
 
     def __post_init__(self) -> None:
         children: tuple[Query, ...] = ()
-        for name in ("must", "should", "must_not", "filter"):
-            clauses = getattr(self, name)
+        given = self.must, self.should, self.must_not, self.filter
+        for name, clauses in zip(_CLAUSES, given, strict=True):
             if type(clauses) is not tuple or clauses:
-                clauses = _as_queries(name, clauses)
-                object.__setattr__(self, name, clauses)
-                children += clauses
+                checked = _as_queries(name, clauses)
+                if checked is not clauses:
+                    object.__setattr__(self, name, checked)
+                children += checked
         least = self.minimum_should_match
         if type(least) is not int or least:
             least = whole("minimum_should_match", least, 0)

@@ -24,7 +24,9 @@ from fastseq.types import Int32, Int64, UInt8, UInt16, UInt64, offsets_of
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
 
-_MOST_WORDS = 64  # of a phrase whose scratch buffer is kept
+_MOST_WORDS = 64  # of a phrase whose scratch buffer is kept, and of a query that is counted alone
+_STARTS = [np.array([0, n], np.int64) for n in range(_MOST_WORDS + 1)]
+_ROLES = {role: np.full(_MOST_WORDS, role, np.uint8) for role in (OPTIONAL, REQUIRED)}
 
 
 class _Scratch(NamedTuple):
@@ -81,10 +83,28 @@ class Counter:
         counts = np.zeros(len(queries), np.int64)
         if not terms:
             return counts
-        ids, dense = table.ids(np.array(terms, np.int32)), self.bits.addresses(table, terms)
+        numbers = np.array(terms, np.int32)
+        ids, dense = table.ids(numbers), self.bits.addresses(table, numbers)
         starts = np.array([0, len(terms)]) if len(sizes) == 1 else offsets_of(sizes)
         self._count(counts, ids, dense, np.array(roles, np.uint8), starts, max(sizes), passing)
         return counts
+
+    def count_one(
+        self, table: TermTable, query: FlatQuery, passing: Sequence[PassingBits]
+    ) -> int:
+        """`count_flat` of one query, in less than half of the time."""
+        own = [*dict.fromkeys(query.required or query.scored)]
+        excluded = [*dict.fromkeys(query.excluded)]
+        n = len(own) + len(excluded)
+        if not own or n > _MOST_WORDS:
+            return int(self.count_flat(table, [query], passing)[0])
+        roles = _ROLES[REQUIRED if query.required else OPTIONAL]
+        if excluded:
+            roles = np.array([*roles[: len(own)], *[EXCLUDED] * len(excluded)], np.uint8)
+        numbers, counts = np.array([*own, *excluded], np.int32), np.zeros(1, np.int64)
+        ids, dense = table.ids(numbers), self.bits.addresses(table, numbers)
+        self._count(counts, ids, dense, roles, _STARTS[n], n, passing)
+        return int(counts[0])
 
     def count_any(self, ids: Sequence[Int32], passing: Sequence[PassingBits]) -> int:
         """The documents with at least one of some terms, given by their ids in each segment."""

@@ -453,8 +453,13 @@ class Index:
         """
         notices = [] if notices is None else notices
         single = isinstance(query, _ONE)
-        queries = _query_list(query)
         searcher = self._searcher
+        if (
+            single and fields is None and synonyms is None and type(syntax) is str
+            and type(operator) is str and syntax == "plain" and operator in ("or", "and")
+        ):  # fmt: skip
+            return searcher.count([query], _DEFAULT, filter, None, operator, notices)[0]  # type: ignore[list-item]
+        queries = _query_list(query)
         weights = field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
@@ -692,7 +697,7 @@ def _query_list(query: Any) -> list[Any]:
     wrong = query
     if isinstance(query, Iterable) and not isinstance(query, bytes):
         queries = list(query)
-        others = [each for each in queries if not isinstance(each, str | Mapping | values.Query)]
+        others = [each for each in queries if not isinstance(each, _ONE)]
         if not others:
             return queries
         wrong = others[0]

@@ -13,6 +13,7 @@ from fastseq.index.collection import Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search.group_search import MOST_SUM
 from fastseq.kernels.search.postings import DIGITS, Postings, read_terms
+from fastseq.kernels.search.query_words import ABSENT
 from fastseq.kernels.search.reordered import make_reordered, reorder_impacts
 from fastseq.kernels.search.segments import LIST_COLUMNS, fill_lists, segment_table
 from fastseq.kernels.search.weights import fill_weights
@@ -55,6 +56,22 @@ class Sources(NamedTuple):
     is_reordered: bool = True
 
 
+class Known(NamedTuple):
+    """What a search for terms of a table takes without any preparation.
+
+    table          of the terms
+    weights        float64[N]: by number, that of a term that a query has once, or ABSENT; NaN where
+                   it or its impacts were not asked for yet
+    segments, lists, kept  as in Sources
+    """
+
+    table: TermTable | None
+    weights: Float64
+    segments: Int64
+    lists: Int64
+    kept: Any
+
+
 class ModelScorer:
     """A ranking model for a collection, with a cache of the impacts computed so far.
 
@@ -86,6 +103,7 @@ class ModelScorer:
             else make_reordered(leaf.segment.postings, leaf.segment.windows)
             for leaf in leaves
         ]
+        self._kept = self._postings, self._impacts, self._bits  # what the tables have addresses of
         self._segments = segment_table(
             [
                 (postings, impacts, leaf.first_row, leaf.segment.documents)
@@ -100,6 +118,7 @@ class ModelScorer:
         self._done = np.zeros(0, bool)
         self._lists = _empty_lists(0, len(leaves))
         self._ready: set[int] = set()  # the same terms
+        self._known = Known(None, np.empty(0), self._segments, self._lists, None)
 
     def sources(self, table: TermTable, terms: Int32) -> Sources:
         """All segments, with the impacts of some terms of a table. Raises FormatError where their
@@ -116,6 +135,10 @@ class ModelScorer:
                 else:
                     self._ready = set()
                 self._table, self._done, self._lists = table, done, lists
+                weights = np.full(len(done), np.nan)
+                if self._known.table is table:
+                    weights[: len(self._known.weights)] = self._known.weights
+                self._known = Known(table, weights, self._segments, lists, self._kept)
             if not self._done[terms].all():
                 new = np.unique(terms[~self._done[terms]])
                 statistics = self._statistics(table, new)
@@ -130,16 +153,38 @@ class ModelScorer:
                         )
                 self._done[new] = True
                 self._ready.update(new.tolist())
-            kept = self._postings, self._impacts, self._bits
-            return Sources(self._segments, self._lists, terms, kept)
+            return Sources(self._segments, self._lists, terms, self._kept)
 
     def sources_of(self, table: TermTable, terms: list[int]) -> Sources:
         """`sources` of a few terms, which costs less where their impacts are computed."""
         with self._lock:
             if self._table is table and self._ready.issuperset(terms):
-                kept = self._postings, self._impacts, self._bits
-                return Sources(self._segments, self._lists, _NO_TERMS, kept)
+                return Sources(self._segments, self._lists, _NO_TERMS, self._kept)
         return self.sources(table, np.array(terms, np.int32))
+
+    def known(self, table: TermTable) -> Known:
+        """What is known of terms of a table, and becomes known meanwhile."""
+        known = self._known
+        if known.table is table:
+            return known
+        self.sources(table, _NO_TERMS)
+        return self._known
+
+    def learn(self, table: TermTable, numbers: list[int]) -> Known:
+        """`known`, with the weights and impacts of terms, unless one stands for a group; for a
+        model as in `term_weights`. Raises FormatError where their postings are damaged."""
+        weights = self.term_weights(table, numbers)
+        if weights is not None:
+            present = [number for number in numbers if weights[number] is not None]
+            self.sources(table, np.array(present, np.int32))
+            with self._lock:
+                known = self._known
+                # another thread may have begun anew since
+                if known.table is table and self._done[present].all():
+                    for number in numbers:
+                        weight = weights[number]
+                        known.weights[number] = ABSENT if weight is None else weight
+        return self.known(table)
 
     def term_weights(
         self, table: TermTable, numbers: Iterable[int]

@@ -33,7 +33,7 @@ from fastseq.search.clauses import (
 from fastseq.search.counting import Counter
 from fastseq.search.evaluation import Evaluator, plan_of
 from fastseq.search.filtering import NO_RANGES, Passing, allowed_rows
-from fastseq.search.flat import FlatQuery, FlatTerms, clause_texts, weighed
+from fastseq.search.flat import FlatQuery, FlatTerms, weighed
 from fastseq.search.group_batches import Group, GroupSearch
 from fastseq.search.patterns import PATTERNS, pattern_match
 from fastseq.search.phrase_batches import PhraseTerms, find_phrases, phrase_terms
@@ -55,7 +55,7 @@ from fastseq.search.resolving import (
     too_many_words,
 )
 from fastseq.search.scorer import ModelScorer, Sources
-from fastseq.search.single import SingleSearch, flat_query
+from fastseq.search.single import SingleSearch, flat_queries, flat_query
 from fastseq.search.tasks import CACHED_SCRATCH, no_hits, run_tasks
 from fastseq.search.term_table import TermTable
 from fastseq.settings import thread_count, whole
@@ -83,7 +83,7 @@ class Searcher:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
         self._table = TermTable(collection)
-        self._scratch: list[cursors.Scratch] = []
+        self._scratch: list[cursors.Memory] = []
         self._gpu_lock = threading.Lock()
         # of the most recent models, as many as fit in the device's memory
         self._gpu: dict[ModelScorer, GpuSearch] = {}
@@ -92,6 +92,7 @@ class Searcher:
         self._scorer = lru_cache(_CACHED_MODELS)(
             lambda model: ModelScorer(collection, model, counter.searched_bits)
         )
+        self._latest: tuple[RankingModel | None, ModelScorer | None] = None, None
         self._every_row = Passing(collection)
         self._filtered = lru_cache(_CACHED_FILTERS)(partial(_passing, collection))
         self._single = SingleSearch(collection)
@@ -234,11 +235,12 @@ class Searcher:
             one = self.find_one(queries[0], k, model, filter, operator, notices, most)
             if one is not None:
                 return *one, notices
-        structured = [
-            q for q, query in enumerate(queries)
-            if isinstance(query, values.Query)
-            or (isinstance(query, str) and (fields is not None or operator == "and"))
-        ]  # fmt: skip
+        kinds = {*map(type, queries)}  # few, whatever the number of queries
+        chosen_kinds: tuple[type, ...] = (values.Query,)
+        if fields is not None or operator == "and":
+            chosen_kinds = values.Query, str
+        kinds = {kind for kind in kinds if issubclass(kind, chosen_kinds)}
+        structured = [q for q, query in enumerate(queries) if type(query) in kinds] if kinds else []
         if not structured:
             return *self.search(queries, k, model, threads, device, filter), []  # type: ignore[arg-type]
         check_device(device)
@@ -280,7 +282,7 @@ class Searcher:
         every, table, leaves = list(range(len(queries))), self.table, self.collection.leaves
         if not isinstance(model, QuotientModel) or not self.collection.documents:
             return every
-        if not any(isinstance(query, values.Phrase) for query in queries):
+        if not any(issubclass(kind, values.Phrase) for kind in {*map(type, queries)}):
             return every
         if any(leaf.segment.unverified_positions is None for leaf in leaves):
             return every
@@ -305,6 +307,10 @@ class Searcher:
     ) -> list[int]:  # fmt: skip
         """The number of documents that match each of several queries of any kind; `notices` gets
         those of each."""
+        if len(queries) == 1 and fields is None:
+            one = self._count_flat(queries[0], filter, operator)
+            if one is not None:
+                return [one]
         counts, table = [-1] * len(queries), self.table
         flat: list[FlatQuery] = []
         flat_places: list[int] = []
@@ -340,6 +346,20 @@ class Searcher:
             if counts[i] < 0:
                 counts[i] = self._count_clause(query, model, filter, fields, operator, notices)
         return counts
+
+    def _count_flat(
+        self, query: Query | values.Query, filter: Any, operator: str
+    ) -> int | None:  # fmt: skip
+        """The number of documents that match a flat query; None for others."""
+        if type(query) is not str and not isinstance(query, (values.Boolean, values.Term)):
+            return None  # a phrase of one word too: it is counted as phrases are
+        table = self.table
+        found = flat_query(query, table, operator)
+        if found is None or (table.groups and not table.groups.keys().isdisjoint(found.words)):
+            return None
+        if filter is None and len(found.scored) == 1 and not found.excluded:
+            return int(table.df[found.scored[0]])
+        return self.counter.count_one(table, found, self.passing(filter).bits)
 
     def _count_clause(
         self, query: Query | values.Query, model: RankingModel, filter: Any,
@@ -377,8 +397,7 @@ class Searcher:
         depth = min(k, collection.documents)
         if not isinstance(model, QuotientModel) or not depth:
             return list(range(len(queries)))
-        table.learn([text for query in queries for text in clause_texts(query)])
-        own = [flat_query(query, table, operator) for query in queries]
+        own = flat_queries(queries, table, operator)
         chosen = [i for i, query in enumerate(own) if query is not None]
         if not chosen:
             return list(range(len(queries)))
@@ -458,7 +477,7 @@ class Searcher:
             scratch = self.take_scratch(depth, m)
             weights = np.concatenate([weights, np.zeros(m - len(weights), np.float32)])
             kernels.search(
-                rows[q : q + 1], scores[q : q + 1], table, lists, scratch,
+                rows[q : q + 1], scores[q : q + 1], table, lists, scratch.addresses,
                 np.array([0, m]), np.arange(m, dtype=np.int32), weights,
                 np.array([base], np.float32), evaluator.allowed(plan), NO_RANGES, depth,
             )  # fmt: skip
@@ -524,7 +543,11 @@ class Searcher:
 
     def scorer(self, model: RankingModel) -> ModelScorer:
         """The weights and impacts of a model."""
-        return self._scorer(model)
+        latest, scorer = self._latest
+        if latest is not model or scorer is None:  # to hash a model costs .6 µs
+            scorer = self._scorer(model)
+            self._latest = model, scorer
+        return scorer
 
     def contains(self, terms: Texts) -> npt.NDArray[np.bool_]:
         """bool[n]: whether a document has each term."""
@@ -535,9 +558,10 @@ class Searcher:
     @property
     def table(self) -> TermTable:
         """The terms of recent queries."""
-        if len(self._table) > _CACHED_WORDS or self._table.is_incomplete:
-            self._table = TermTable(self.collection)
-        return self._table
+        table = self._table
+        if table.size > _CACHED_WORDS or table.is_stale:
+            table = self._table = TermTable(self.collection)
+        return table
 
     def _on_gpu(self, scorer: ModelScorer, depth: int, filter: Any) -> GpuSearch | None:
         """The search on the device for a model; None where it must run on the CPU."""
@@ -594,11 +618,9 @@ class Searcher:
 
     def _run(
         self, rows: Int32, scores: Float32, queries: QueryTerms | FlatTerms, sources: Sources,
-        passing: Passing, pool: ThreadPoolExecutor, threads: int,
-        roles: UInt8 | None = None,
+        passing: Passing, pool: ThreadPoolExecutor, threads: int, roles: UInt8 | None = None,
     ) -> None:  # fmt: skip
-        """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms,
-        and where their bits in each segment start (`TermBits.addresses`)."""
+        """Fill in the hits of queries, on all threads; of flat ones with the roles of the terms."""
         # the kernel leaves the columns from k on: a part of each row would be another type to Numba
         k = min(rows.shape[1], self.collection.documents)
         longest = int(np.diff(queries.starts).max())
@@ -611,8 +633,9 @@ class Searcher:
             for first in waiting:
                 stop = min(first + step, n)
                 given = (
-                    rows[first:stop], scores[first:stop], sources.table, sources.lists, scratch,
-                    queries.starts[first : stop + 1], sources.rows, queries.weights,
+                    rows[first:stop], scores[first:stop], sources.table, sources.lists,
+                    scratch.addresses, queries.starts[first : stop + 1], sources.rows,
+                    queries.weights,
                 )  # fmt: skip
                 rest = queries.base[first:stop], passing.rows, ranges, k
                 if roles is None:
@@ -645,7 +668,7 @@ class Searcher:
                 np.zeros(len(queries), np.float32),
             )
         with of_queries():
-            found = table.of_ascii(queries[0]) if len(queries) == 1 else None  # type: ignore[arg-type]
+            found = table.of_short(queries[0]) if len(queries) == 1 else None  # type: ignore[arg-type]
             if found is not None:
                 numbers, offsets = np.array(found, np.int32), np.array([0, len(found)], np.int64)
             else:
@@ -665,7 +688,7 @@ class Searcher:
         ordered = np.array([given[term] for term in found.terms.tolist()], np.float32)
         return replace(found, weights=ordered)
 
-    def take_scratch(self, k: int, terms: int) -> cursors.Scratch:
+    def take_scratch(self, k: int, terms: int) -> cursors.Memory:
         """Scratch memory that is large enough, reused (list.pop and append are atomic)."""
         try:
             if cursors.fits(scratch := self._scratch.pop(), k, terms):
@@ -674,7 +697,7 @@ class Searcher:
             pass
         return cursors.make_scratch(k, max(terms, 32))
 
-    def give_back(self, scratch: cursors.Scratch) -> None:
+    def give_back(self, scratch: cursors.Memory) -> None:
         if len(self._scratch) < CACHED_SCRATCH:
             self._scratch.append(scratch)
 

@@ -1,12 +1,14 @@
 """One query at a time.
 
 The NumPy calls that prepare a batch cost several times as much as the search for one short query.
-The numbers and weights of its words are therefore looked up in dicts, and the arrays that a kernel
-takes are made of short lists. The hits have the bits of a batch.
+The numbers of its words are therefore looked up in a dict; of words without signs a kernel makes
+terms and weights in memory that is kept, and for other queries the arrays that a kernel takes are
+made of short lists. The hits have the bits of a batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
@@ -15,14 +17,21 @@ import numpy as np
 from fastseq.index.collection import EVERY_ROW, Collection
 from fastseq.kernels.search import cursors
 from fastseq.kernels.search import search as kernels
-from fastseq.kernels.search.cursors import TINY, key_capacity
 from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
 from fastseq.kernels.search.phrases import make_scratch
-from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED, search_required
+from fastseq.kernels.search.query_words import (
+    TIED,
+    UNKNOWN,
+    UNMATCHED,
+    WEAK,
+    weigh_flat,
+    weigh_words,
+)
+from fastseq.kernels.search.required import search_required
 from fastseq.query import Boolean, Phrase, Query, Term
 from fastseq.search.counting import Counter
 from fastseq.search.filtering import Passing
-from fastseq.search.flat import FlatQuery, clause_texts, flatten
+from fastseq.search.flat import FlatQuery, clause_texts, flatten, of_required_words
 from fastseq.search.group_batches import GroupSearch
 from fastseq.search.patterns import PATTERNS, pattern_match
 from fastseq.search.phrase_batches import PhraseTerms, phrase_terms
@@ -36,7 +45,6 @@ from fastseq.types import Float32, Int32, Int64, UInt8, UInt64
 _MOST_TERMS = 64
 _STARTS = [np.array([0, n], np.int64) for n in range(_MOST_TERMS + 1)]
 _TERM_NUMBERS = np.arange(_MOST_TERMS + 1, dtype=np.int64)
-_ALL_REQUIRED = [np.full(n, REQUIRED, np.uint8) for n in range(_MOST_TERMS + 1)]
 _QUERIES = (str, Query)  # a union would be made at each use
 _TFS: Float32 = np.arange(MOST_TF, dtype=np.float32)
 
@@ -74,13 +82,29 @@ class Prepared(Protocol):
         """The rows that a filter lets pass; all for None."""
         ...
 
-    def take_scratch(self, k: int, terms: int) -> cursors.Scratch:
-        """Scratch memory for a query of `terms` terms and k hits."""
-        ...
 
-    def give_back(self, scratch: cursors.Scratch) -> None:
-        """Keep scratch memory for a later search."""
-        ...
+class _Memory(NamedTuple):
+    """What the search for at most _MOST_TERMS terms needs.
+
+    scratch   the addresses of `kept`
+    capacity  of its keys
+    others    of one query, as the kernel takes them
+    """
+
+    scratch: Int64
+    capacity: int
+    starts: Int64  # [2]
+    terms: Int32  # [_MOST_TERMS]
+    weights: Float32  # [_MOST_TERMS]
+    roles: UInt8  # [_MOST_TERMS]
+    kept: cursors.Memory
+
+    def order(self, table: TermTable) -> None:
+        """Bring the terms in the order of their bytes, in which equal weights are added."""
+        n = self.starts[1]
+        places = table.in_order_of_bytes(self.terms[:n].tolist())
+        for array in (self.terms, self.weights, self.roles):
+            array[:n] = array[places]
 
 
 class _PhraseMemory(NamedTuple):
@@ -106,6 +130,7 @@ class SingleSearch:
 
     def __init__(self, collection: Collection) -> None:
         self._leaves = collection.leaves
+        self._memory: list[_Memory] = []
         self._phrase_memory: list[_PhraseMemory] = []
 
     @cached_property
@@ -124,7 +149,11 @@ class SingleSearch:
         if k > searcher.collection.documents or not isinstance(query, _QUERIES):
             return None
         table = searcher.table
-        if type(query) is str:  # the other tests cost more
+        if type(query) is str:
+            if operator == "or":
+                numbers = table.numbers_of(query)
+                return self._find_words(searcher, numbers, table, k, model, filter)
+        elif type(query) is Boolean:  # the other tests cost more
             pass
         elif isinstance(query, PATTERNS):
             return self._find_pattern(searcher, query, k, model, filter, notices, most)
@@ -135,63 +164,81 @@ class SingleSearch:
         flat = flat_query(query, table, operator)
         if flat is None or flat.boosts:
             return None
+        if not flat.required and not flat.excluded:
+            return self._find_words(searcher, flat.scored, table, k, model, filter)
         return self._find_flat(searcher, flat, table, k, model, filter)
+
+    def _find_words(
+        self, searcher: Prepared, numbers: list[int], table: TermTable, k: int, model: BM25,
+        filter: Any,
+    ) -> tuple[Int32, Float32] | None:  # fmt: skip
+        """The hits of words without signs, by their numbers."""
+        if len(numbers) > _MOST_TERMS:
+            return None
+        scorer = searcher.scorer(model)
+        known = scorer.known(table)
+        passing = searcher.passing(filter)
+        memory = self._take_memory(k)
+        starts, terms, weights = memory.starts, memory.terms, memory.weights
+        given = np.array(numbers, np.int32)
+        status = weigh_words(starts, terms, weights, given, known.weights)
+        if status:
+            if status == UNKNOWN:
+                known = scorer.learn(table, numbers)
+                status = weigh_words(starts, terms, weights, given, known.weights)
+            if status == UNKNOWN:
+                self._give_back(memory)
+                return None
+            if status == TIED:
+                memory.order(table)
+        rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
+        kernels.search(
+            rows, scores, known.segments, known.lists, memory.scratch, starts, terms, weights,
+            NO_BASE, passing.rows, passing.search_ranges, k,
+        )  # fmt: skip
+        self._give_back(memory)
+        return rows, scores
 
     def _find_flat(
         self, searcher: Prepared, query: FlatQuery, table: TermTable, k: int, model: BM25,
         filter: Any,
     ) -> tuple[Int32, Float32] | None:  # fmt: skip
-        scored, required, excluded = query.scored, query.required, query.excluded
+        """The hits of words with signs."""
+        required = query.required
+        if len(required) > 1:
+            required = [*dict.fromkeys(required)]
+        numbers = [*query.scored, *required, *dict.fromkeys(query.excluded)]
+        if len(numbers) > _MOST_TERMS:
+            return None
         scorer = searcher.scorer(model)
-        weights = scorer.term_weights(table, [*scored, *excluded] if excluded else scored)
-        if weights is None:
-            return None
+        known = scorer.known(table)
         passing = searcher.passing(filter)
-        counts: dict[int, int] = {}
-        for number in scored:
-            if weights[number] is not None:
-                counts[number] = counts.get(number, 0) + 1
-        if not counts or not all(number in counts for number in required):
+        memory = self._take_memory(k)
+        starts, terms, weights = memory.starts, memory.terms, memory.weights
+        given = np.array(numbers, np.int32)
+        sizes = len(query.scored), len(required)
+        status = weigh_flat(
+            starts, terms, weights, memory.roles, given, *sizes, known.weights
+        )
+        if status == UNKNOWN:
+            known = scorer.learn(table, numbers)
+            status = weigh_flat(
+                starts, terms, weights, memory.roles, given, *sizes, known.weights
+            )
+        if status == UNMATCHED:
+            self._give_back(memory)
             return no_hits(1, k)
-        terms = [*counts]
-        if len(terms) > _MOST_TERMS // 2 or len(excluded) > _MOST_TERMS // 2:
+        if status in (UNKNOWN, WEAK):
+            self._give_back(memory)
             return None
-        values = [(weights[term] or 0.0) * n for term, n in counts.items()]
-        own = np.array(values, np.float32)
-        own_values = own.tolist()
-        if len({*own_values}) < len(terms):
-            return None  # equal weights are in the order of the terms' bytes
+        if status == TIED:
+            memory.order(table)
         rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
-        if not required and not excluded:
-            sources = scorer.sources_of(table, terms)
-            scratch = searcher.take_scratch(k, len(terms))
-            kernels.search(
-                rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
-                np.array(terms, np.int32), own, NO_BASE, passing.rows, passing.search_ranges, k,
-            )  # fmt: skip
-            searcher.give_back(scratch)
-            return rows, scores
-        must = {*required}
-        if not must.isdisjoint(excluded):
-            return no_hits(1, k)
-        if any(w <= TINY and term in must for w, term in zip(own_values, terms, strict=True)):
-            return None
-        if len(must) == len(terms) and not excluded:
-            roles = _ALL_REQUIRED[len(terms)]
-        else:
-            given = [REQUIRED if term in must else OPTIONAL for term in terms]
-            without = [n for n in dict.fromkeys(excluded) if weights[n] is not None]
-            terms += without
-            own = np.array([*own_values, *[0.0] * len(without)], np.float32)
-            roles = np.array([*given, *[EXCLUDED] * len(without)], np.uint8)
-        sources = scorer.sources_of(table, terms)
-        scratch = searcher.take_scratch(k, len(terms))
         search_required(
-            rows, scores, sources.table, sources.lists, scratch, _STARTS[len(terms)],
-            np.array(terms, np.int32), own, roles, NO_BASE, passing.rows,
-            passing.search_ranges, k,
+            rows, scores, known.segments, known.lists, memory.scratch, starts, terms, weights,
+            memory.roles, NO_BASE, passing.rows, passing.search_ranges, k,
         )  # fmt: skip
-        searcher.give_back(scratch)
+        self._give_back(memory)
         return rows, scores
 
     def _find_phrase(
@@ -262,9 +309,29 @@ class SingleSearch:
             notices.append(too_many_words(query, total))
         return rows, scores
 
+    def _take_memory(self, k: int) -> _Memory:
+        """Memory for k hits, reused (list.pop and append are atomic)."""
+        capacity = cursors.key_capacity(k)
+        try:
+            memory = self._memory.pop()
+        except IndexError:
+            memory = None
+        # a buffer for a far larger k would let the threshold lag behind
+        if memory is not None and capacity <= memory.capacity <= 4 * capacity:
+            return memory
+        kept = cursors.make_scratch(k, _MOST_TERMS)
+        return _Memory(
+            kept.addresses, capacity, np.zeros(2, np.int64), np.empty(_MOST_TERMS, np.int32),
+            np.empty(_MOST_TERMS, np.float32), np.empty(_MOST_TERMS, np.uint8), kept,
+        )  # fmt: skip
+
+    def _give_back(self, memory: _Memory) -> None:
+        if len(self._memory) < CACHED_SCRATCH:
+            self._memory.append(memory)
+
     def _take_phrase_memory(self, k: int) -> _PhraseMemory:
         """Memory that is large enough, reused (list.pop and append are atomic)."""
-        capacity = key_capacity(k)
+        capacity = cursors.key_capacity(k)
         try:
             memory = self._phrase_memory.pop()
         except IndexError:
@@ -288,6 +355,25 @@ def flat_query(query: str | Query, table: TermTable, operator: str) -> FlatQuery
         return flat_query(query.text, table, operator)
     if operator != "or":
         return None
+    found = of_required_words(query, table.words)
+    if found is not None:
+        return found
     if isinstance(query, Boolean) and len(query.children()) > _MOST_TERMS:
-        table.learn(clause_texts(query))  # together, which is faster than one by one
+        table.learn(clause_texts([query]))  # together, which is faster than one by one
     return flatten(query, table.numbers_of)
+
+
+def flat_queries(
+    queries: Sequence[Query], table: TermTable, operator: str
+) -> list[FlatQuery | None]:  # fmt: skip
+    """`flat_query` of each; new words are looked up together."""
+    if operator == "or":
+        found = [of_required_words(query, table.words) for query in queries]
+        left = [i for i, query in enumerate(found) if query is None]
+    else:
+        found, left = [None] * len(queries), [*range(len(queries))]
+    if left:
+        table.learn(clause_texts([queries[i] for i in left]))
+        for i in left:
+            found[i] = flat_query(queries[i], table, operator)
+    return found

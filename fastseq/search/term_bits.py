@@ -113,8 +113,10 @@ class TermBits:
 
     def __init__(self, collection: Collection, in_search_order: bool) -> None:
         self._leaves, self._in_search_order = collection.leaves, in_search_order
-        # a table of terms, and the addresses in each segment of those that were asked for
-        self._found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
+        self._lock = threading.Lock()
+        # a table of terms, int64[S, N]: their addresses, -1 for those that were not asked for, and
+        # the numbers of those that were
+        self._found: tuple[TermTable | None, Int64, set[int]] = None, self._unknown(0), set()
         # the same of the bits and then those of the short positions
         self._phrase_found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
 
@@ -125,20 +127,33 @@ class TermBits:
             for leaf in self._leaves
         ]
 
-    def addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
+    def _unknown(self, terms: int) -> Int64:
+        return np.full((len(self._leaves), terms), -1, np.int64)
+
+    def addresses(self, table: TermTable, numbers: Int32) -> Int64:
         """int64[S, n]: where the bits of terms of a table start in memory in each segment, as
         `DenseTerms.addresses` has them."""
-        known, found = self._found
+        known, found, asked = self._found
+        if known is not table or not asked.issuperset(numbers.tolist()):
+            with self._lock:
+                found = self._ask(table, numbers)
+        own: Int64 = found.take(numbers, axis=1)
+        return own
+
+    def _ask(self, table: TermTable, numbers: Int32) -> Int64:
+        """The addresses by number, with those of some terms."""
+        known, found, asked = self._found
         if known is not table:
-            found = {}
-            self._found = table, found
-        new = [number for number in numbers if number not in found]
-        if new:
-            own = self.addresses_of(table.ids(np.array(new, np.int32)))
-            found.update(zip(new, own.T.tolist(), strict=True))
-        places = [found[number] for number in numbers]
-        by_segment = np.array([*zip(*places, strict=True)], np.int64)
-        return by_segment.reshape(len(self._leaves), len(numbers))
+            found, asked = self._unknown(0), set()
+        if found.shape[1] < table.size:
+            larger = self._unknown(2 * table.size)
+            larger[:, : found.shape[1]] = found
+            found, asked = larger, {*asked}  # other threads read the old ones
+        new = np.array([*{*numbers.tolist()}.difference(asked)], np.int32)
+        found[:, new] = self.addresses_of(table.ids(new))
+        asked.update(new.tolist())
+        self._found = table, found, asked
+        return found
 
     def phrase_addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
         """int64[S, 2, n]: `addresses`, and where the short positions start. All segments must have

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -34,6 +34,7 @@ _ASCII_WORDS = {
         r"(?:[A-Za-z0-9_]|(?<=[A-Za-z])'(?=[A-Za-z])|(?<=[0-9])[.,;'](?=[0-9]))+"
     ).findall,
 }
+_MOST_WORDS = 1 << 15  # as they are written in queries
 
 
 class TermTable:
@@ -43,7 +44,12 @@ class TermTable:
     Terms are only added, so numbers and arrays stay valid; a table that has grown too large is
     replaced by a new one.
 
-    groups  by number, the term groups of single characters
+    words     by a word as it is written in ASCII text, or by other text without spaces, the numbers
+              of its tokens
+    groups    by number, the term groups of single characters
+    size      the number of terms
+    is_stale  whether another table is due, because there are too many words, or because a damaged
+              file kept terms from being looked up
     """
 
     def __init__(self, collection: Collection) -> None:
@@ -52,12 +58,12 @@ class TermTable:
         analyzer = collection.analyzer
         # n-grams are numbered anew by each call, so they cannot be cached
         self._cached = analyzer.ngrams == (1, 1)
-        self._words = None
+        self._split = None
         if self._cached and analyzer.min_length is None and analyzer.normalization not in DOTLESS:
-            self._words = _ASCII_WORDS.get(str(analyzer.tokenizer))
+            self._split = _ASCII_WORDS.get(str(analyzer.tokenizer))
         self._lowercase = analyzer.lowercase
         self._lexicon = Lexicon(analyzer)
-        self._by_word: dict[str, list[int]] = {}
+        self.words: dict[str, list[int]] = {}
         self._numbers = Column(np.int32)  # by the lexicon's ids
         # with gaps, for phrases that no dict of ASCII words serves
         self._gapped: Lexicon | None = None
@@ -68,15 +74,11 @@ class TermTable:
         self._splitter = splitter_of(analyzer) if has_character_groups(analyzer) else None
         self.groups: dict[int, TermGroup] = {}
         self._ids = np.empty((len(collection.leaves), 64), np.int32)
+        self.size = 0  # an attribute, as the next one: each search reads it
+        self.is_stale = False
 
     def __len__(self) -> int:
-        return len(self._terms)
-
-    @property
-    def is_incomplete(self) -> bool:
-        """Whether a damaged file kept terms from being looked up, which is tried again with the
-        next ones."""
-        return len(self._terms) > self._df.size
+        return self.size
 
     @property
     def df(self) -> Int64:
@@ -112,47 +114,64 @@ class TermTable:
             return np.zeros(len(terms), bool)
         return np.isin(terms, list(self.groups))
 
-    def of_ascii(self, query: str) -> list[int] | None:
-        """The numbers of the tokens of one short ASCII query; None where `of` must be called.
+    def of_short(self, text: str) -> list[int] | None:
+        """The numbers of the tokens of one short text; None where `of` must be called. Raises
+        DataError for a text that is not valid Unicode.
 
         For a single query the kernel calls cost 40 µs, mostly for making arrays; in ASCII the word
-        tokenizer is this regular expression, and a dict has the numbers of its words.
+        tokenizer is this regular expression, and a dict has the numbers of its words. It has those
+        of other text between two spaces too, across which analyzers look only from U+200D.
         """
-        if self._words is None or len(query) >= 1000 or not query.isascii():
+        if self._split is None or len(text) >= 1000 or "\u200d" in text:
             return None
-        by_word = self._by_word
+        words: list[str] = []
+        if text.isascii():
+            words = self._split(text.lower() if self._lowercase else text)
+        else:
+            for piece in text.split(" "):
+                if piece.isascii():
+                    words += self._split(piece.lower() if self._lowercase else piece)
+                else:
+                    words.append(piece)
+        known = self.words
         found: list[int] = []
-        for word in self._words(query.lower() if self._lowercase else query):
-            numbers = by_word.get(word)
+        for word in words:
+            numbers = known.get(word)
             if numbers is None:
-                numbers = self.of(Texts.from_strings([word]))[0].tolist()
-                by_word[word] = numbers
+                with of_queries():
+                    numbers = self.of(Texts.from_strings([word]))[0].tolist()
+                self._remember({word: numbers})
             found += numbers
         return found
 
     def learn(self, texts: Sequence[str]) -> None:
         """Look up the words of ASCII texts together, which costs far less than one by one."""
-        if self._words is None or len(texts) <= 1:
+        if self._split is None or len(texts) <= 1:
             return
         new: dict[str, None] = {}
         for text in texts:
-            if text not in self._by_word and text.isascii():
-                for word in self._words(text.lower() if self._lowercase else text):
-                    if word not in self._by_word:
+            if text not in self.words and text.isascii():
+                for word in self._split(text.lower() if self._lowercase else text):
+                    if word not in self.words:
                         new[word] = None
         if not new:
             return
         numbers, offsets = self.of(Texts.from_strings(list(new)))
         own, ends = numbers.tolist(), offsets.tolist()
-        for word, (first, last) in zip(new, pairwise(ends), strict=True):
-            self._by_word[word] = own[first:last]
+        both = zip(new, pairwise(ends), strict=True)
+        self._remember({word: own[first:last] for word, (first, last) in both})
+
+    def _remember(self, words: Mapping[str, list[int]]) -> None:
+        self.words.update(words)
+        if len(self.words) > _MOST_WORDS:
+            self.is_stale = True
 
     def numbers_of(self, text: str) -> list[int]:
         """The numbers of the tokens of a text. Raises DataError for one that is not valid
         Unicode."""
-        found = self._by_word.get(text)  # a single word as it is in a text is its only token
+        found = self.words.get(text)  # a single word as it is in a text is its only token
         if found is None:
-            found = self.of_ascii(text)
+            found = self.of_short(text)
         if found is None:
             with of_queries():
                 numbers, _ = self.of(Texts.from_strings([text]))
@@ -175,14 +194,14 @@ class TermTable:
         return found
 
     def _tokens_of_ascii(self, text: str) -> list[int] | None:
-        """`of_ascii`, with -1 for each word that the analyzer removes."""
-        if self._words is None or len(text) >= 1000 or not text.isascii():
+        """`of_short`, in ASCII, with -1 for each word that the analyzer removes."""
+        if self._split is None or len(text) >= 1000 or not text.isascii():
             return None
         found: list[int] = []
-        for word in self._words(text.lower() if self._lowercase else text):
-            numbers = self._by_word.get(word)
+        for word in self._split(text.lower() if self._lowercase else text):
+            numbers = self.words.get(word)
             if numbers is None:
-                numbers = self.of_ascii(word)
+                numbers = self.of_short(word)
                 assert numbers is not None
             if len(numbers) > 1:
                 return None
@@ -217,7 +236,8 @@ class TermTable:
         data = np.zeros(stop - start + PADDING, np.uint8)
         data[: stop - start] = terms.data[start:stop]
         numbers = self._terms.register(data, terms.offsets - start, 0)
-        if self.is_incomplete:
+        if len(self._terms) > self._df.size:
+            self.is_stale = True  # until nothing more can fail
             every = Texts(*self._terms.texts())
             new = Texts(every.data, every.offsets[self._df.size :])
             leaves = self._collection.leaves
@@ -241,7 +261,15 @@ class TermTable:
             for row, ids in zip(self._ids, found, strict=True):
                 row[self._df.size : size] = ids
             self._df.append(df)
+            self.size = size
+            self.is_stale = len(self.words) > _MOST_WORDS
         return numbers
+
+    def in_order_of_bytes(self, numbers: Sequence[int]) -> list[int]:
+        """The places of terms, by the bytes of these."""
+        arena, ends, gap = self._terms.arena, self._terms.offsets, self._terms.gap
+        texts = [arena[ends[number] : ends[number + 1] - gap].tobytes() for number in numbers]
+        return sorted(range(len(texts)), key=texts.__getitem__)
 
     def counted(self, numbers: Int32, offsets: Int64) -> QueryTerms:
         """The distinct terms of queries given by their tokens, with their occurrences."""

@@ -115,15 +115,15 @@ def searched(
     scores = np.full((len(queries), k), -7, np.float32)
     scratch = make_scratch(k, 32)
     search_required(
-        rows, scores, segment_table(kept), lists, scratch, starts,
+        rows, scores, segment_table(kept), lists, scratch.addresses, starts,
         np.array([term.term for term in every], np.int32),
         np.array([term.weight for term in every], np.float32),
         np.array([term.role for term in every], np.uint8),
         np.array(bases, np.float32), mask,
         np.array(ranges, np.int32).reshape(-1, 2), k,
     )  # fmt: skip
-    assert not scratch.scores.any()
-    assert not scratch.seen.any()
+    assert not scratch.arrays.scores.any()
+    assert not scratch.arrays.seen.any()
     found = []
     for own, own_scores in zip(rows, scores, strict=True):
         n = int((own >= 0).sum())

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq import BM25, TFIDF, Index
+from fastseq import BM25, TFIDF, Analyzer, Index
 from fastseq.query import Boolean, Phrase, Prefix, Query, Term
+from fastseq.search import term_table
 from fastseq.search.term_table import TermTable
 from fastseq.types import Texts
 
@@ -251,6 +252,66 @@ def test_words_of_many_clauses_are_looked_up_together(
     call(index, Boolean(**clauses))
     assert sum(looked_up) >= 500
     assert len(looked_up) < 5
+
+
+ANALYZERS = [
+    Analyzer(), Analyzer(tokenizer="unicode"), Analyzer(tokenizer="unicode", cjk="words"),
+    Analyzer(tokenizer="unicode", lowercase=False), Analyzer(tokenizer="word", stemmer="german"),
+    Analyzer(tokenizer="unicode", normalization="german", stemmer="greek"),
+]  # fmt: skip
+CHARACTERS = (
+    "abXY019_.,;'’-éßøΣςΌДıİŁ日本猫カ゛ーの한글กขไทยကعل۱½ﬁⅣ𝒜😀\u0301\u0308\u200c\u200d\xa0\xad\n"
+)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> list[TermTable]:
+    folder = tmp_path_factory.mktemp("tables")
+    indexes = [
+        Index.build(["a b", "日本"], folder / str(number), analyzer=analyzer)
+        for number, analyzer in enumerate(ANALYZERS)
+    ]
+    return [TermTable(index._collection) for index in indexes]
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, len(ANALYZERS) - 1), st.text(st.sampled_from([*CHARACTERS, *" " * 20])))
+def test_numbers_of_short_texts(tables: list[TermTable], number: int, text: str) -> None:
+    """They are those of the analysis of the whole text."""
+    table = tables[number]
+    assert table.numbers_of(text) == table.of(Texts.from_strings([text]))[0].tolist()
+    assert table.of_short(text) == (None if "\u200d" in text else table.numbers_of(text))
+
+
+def test_a_table_has_a_limited_number_of_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(term_table, "_MOST_WORDS", 10)
+    index = Index.build(["bee cat é", "bee", "cat cat cat"], tmp_path / "index")
+    for number in range(1, 30):
+        text = f"bee {'é,' * number} cat"
+        single, batch = index.search(text, 3), index.search([text, "bee"], 3)
+        assert single.rows.tolist() == batch.rows[:1].tolist()
+        assert single.scores.tobytes() == batch.scores[:1].tobytes()
+        assert len(index._searcher._table.words) <= 12
+
+
+def test_equal_weights_are_added_in_the_order_of_bytes(tmp_path: Path) -> None:
+    """Scores of words that as many documents have do not depend on the order of the query."""
+    chance = random.Random(4)
+    documents = [["w"] * chance.randint(1, 9) for _ in range(50)]
+    for word in WORDS:
+        for row in chance.sample(range(50), 20):
+            documents[row] += [word] * chance.randint(1, 3)
+    index = Index.build([" ".join(words) for words in documents], tmp_path / "index")
+    for _ in range(40):
+        words = chance.sample(WORDS, 7)
+        text, value = " ".join(words), Boolean(should=words)
+        found = [index.search(query, 50) for query in (text, value, " ".join(sorted(words)))]
+        batch = index.search([text, "w"], 50)
+        for single in found:
+            assert single.rows.tolist() == batch.rows[:1].tolist()
+            assert single.scores.tobytes() == batch.scores[:1].tobytes()
 
 
 def test_nothing_of_an_index_is_in_a_circle(tmp_path: Path) -> None:

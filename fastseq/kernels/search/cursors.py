@@ -6,8 +6,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
 from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt32, UInt64
+from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import helper, inline
 from fastseq.kernels.core.topk import make_key, sort_descending
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document
@@ -17,9 +19,12 @@ from fastseq.kernels.search.segments import BITS, FIRST_RUN, LAST_RUN, POSTING, 
 TINY = 1e-30
 NO_WINDOW = 1 << 30
 
+_uint8_at, _int32_at, _uint32_at = map(array_at, (types.uint8, types.int32, types.uint32))
+_int64_at, _uint64_at, _float32_at = map(array_at, (types.int64, types.uint64, types.float32))
+
 
 class Scratch(NamedTuple):
-    """What one thread needs to search; `make_scratch` sizes it."""
+    """What one thread needs to search: `scratch_of` the memory that `make_scratch` sizes."""
 
     scores: Float32  # [WINDOW] all zero between queries
     seen: UInt8  # [WINDOW] all zero between queries
@@ -48,9 +53,17 @@ def key_capacity(k: int) -> int:
     return k + max(k, 128)
 
 
-def make_scratch(k: int, terms: int) -> Scratch:
+class Memory(NamedTuple):
+    """A Scratch, and as one array, since each of an argument costs the call of a kernel about .1
+    µs: the addresses of its arrays, then the lengths of the keys and of the arrays of terms."""
+
+    arrays: Scratch
+    addresses: Int64
+
+
+def make_scratch(k: int, terms: int) -> Memory:
     """Scratch for queries of at most `terms` terms and k hits."""
-    return Scratch(
+    arrays = Scratch(
         scores=np.zeros(WINDOW, np.float32),
         seen=np.zeros(WINDOW, np.uint8),
         candidates=np.zeros(WINDOW, np.int32),
@@ -72,13 +85,32 @@ def make_scratch(k: int, terms: int) -> Scratch:
         order=np.empty(terms, np.uint64),
         order_spare=np.empty(terms, np.uint64),
     )
+    starts = [array.__array_interface__["data"][0] for array in arrays]
+    return Memory(arrays, np.array([*starts, key_capacity(k), terms], np.int64))
 
 
-def fits(scratch: Scratch, k: int, terms: int) -> bool:
-    """Whether scratch serves queries of `terms` terms and k hits."""
+@inline
+def scratch_of(memory):
+    """The Scratch with the addresses of a Memory."""
+    keys, terms = memory[20], memory[21]
+    return Scratch(
+        _float32_at(memory[0], WINDOW), _uint8_at(memory[1], WINDOW),
+        _int32_at(memory[2], WINDOW), _float32_at(memory[3], WINDOW),
+        _uint32_at(memory[4], WINDOW), _uint64_at(memory[5], keys), _uint64_at(memory[6], keys),
+        _float32_at(memory[7], terms), _float32_at(memory[8], terms),
+        _float32_at(memory[9], terms + 1), _int64_at(memory[10], terms),
+        _int64_at(memory[11], terms), _int64_at(memory[12], terms), _int64_at(memory[13], terms),
+        _int64_at(memory[14], terms), _int64_at(memory[15], terms), _uint8_at(memory[16], terms),
+        _int64_at(memory[17], terms), _uint64_at(memory[18], terms), _uint64_at(memory[19], terms),
+    )  # fmt: skip
+
+
+def fits(memory: Memory, k: int, terms: int) -> bool:
+    """Whether memory serves queries of `terms` terms and k hits."""
     # a buffer for a far larger k would let the threshold lag behind
     capacity = key_capacity(k)
-    return capacity <= len(scratch.keys) <= 4 * capacity and terms <= len(scratch.weight)
+    arrays = memory.arrays
+    return capacity <= len(arrays.keys) <= 4 * capacity and terms <= len(arrays.weight)
 
 
 @helper

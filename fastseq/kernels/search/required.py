@@ -25,6 +25,7 @@ from fastseq.kernels.search.cursors import (
     enter_list,
     narrow,
     order_terms,
+    scratch_of,
     windows_of,
 )
 from fastseq.kernels.search.dense import dense_of, has_bit
@@ -278,7 +279,7 @@ def _search_required(
 
 @jit
 def search_required(
-    rows, scores, segments, lists, scratch, starts, terms, weights, roles, base, allowed, ranges, k,
+    rows, scores, segments, lists, memory, starts, terms, weights, roles, base, allowed, ranges, k,
 ):  # fmt: skip
     """The k best documents of each of Q queries with required and excluded terms. Without required
     terms a document must have one of the optional ones.
@@ -287,6 +288,7 @@ def search_required(
             weights of excluded ones are not used
     others  as in `search.search`
     """
+    scratch = scratch_of(memory)
     for q in range(len(starts) - 1):
         own = terms[starts[q] : starts[q + 1]]
         own_weights = weights[starts[q] : starts[q + 1]]

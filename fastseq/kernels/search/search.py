@@ -43,6 +43,7 @@ from fastseq.kernels.search.cursors import (
     enter_list,
     narrow,
     order_terms,
+    scratch_of,
     windows_of,
 )
 from fastseq.kernels.search.dense import dense_of, has_bit, rank_of
@@ -625,7 +626,7 @@ def _search_segments(
 
 @jit
 def search(
-    rows, scores, segments, lists, scratch, starts, terms, weights, base, allowed, ranges, k
+    rows, scores, segments, lists, memory, starts, terms, weights, base, allowed, ranges, k
 ):  # fmt: skip
     """The k best documents of each of Q queries.
 
@@ -633,6 +634,7 @@ def search(
     scores    float32[Q, k]  0 past the last hit
     segments  of segment_table
     lists     of fill_lists, which has been called for every term and segment
+    memory    the addresses of a Memory
     starts    int64[Q + 1]   query q has terms[starts[q]:starts[q + 1]], each once, equal weights
                              in the order of the terms' bytes
     terms     int32[n]       rows of the lists
@@ -643,6 +645,7 @@ def search(
                              one after the other; the last is below the first where none is. Or
                              int32[0, 2], where they are not known
     """
+    scratch = scratch_of(memory)
     for q in range(len(starts) - 1):
         own = terms[starts[q] : starts[q + 1]]
         own_weights = weights[starts[q] : starts[q + 1]]
