@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from itertools import pairwise
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 SHOWN_QUERIES = 5  # of printed hits
 SHOWN_HITS = 10  # of each of these queries
+_ROW_BYTES = 512  # of a cached row without its values, about
 _FIRST = ("rank", "score", "id")  # columns of displayed hits
 
 
@@ -339,14 +341,33 @@ class Hits:
         """`to_dicts`."""
         rows = self.rows[q, : self.counts[q]]
         scores = self.scores[q, : len(rows)].tolist()
-        stored = self._stored(rows)
-        fields = _rows(stored, len(rows))
-        column = self.id_column
-        ids = rows.tolist() if column is None or stored is None else _ids(stored, column)
+        found = zip(scores, self._found(rows), strict=True)
         return [
-            {"rank": rank, "id": id, "score": score, "fields": stored}
-            for rank, (id, score, stored) in enumerate(zip(ids, scores, fields, strict=True), 1)
+            {"rank": rank, "id": id, "score": score, "fields": dict(fields)}
+            for rank, (score, (id, fields)) in enumerate(found, 1)
         ]
+
+    def _found(self, rows: Int32) -> list[tuple[Any, dict[str, Any]]]:
+        """Of each of some documents its id and its stored columns, from the cache or into it."""
+        collection = self._collection
+        numbers = rows.tolist()
+        keys = [("row", collection.number, row) for row in numbers]
+        found = collection.recent.get(keys)
+        missing = [at for at, row in enumerate(found) if row is None]
+        if not missing:
+            return found
+        stored = self._stored(rows[missing])
+        fields = _rows(stored, len(missing))
+        column = self.id_column
+        ids = rows[missing].tolist() if column is None or stored is None else _ids(stored, column)
+        # a value of a nested type may be changed by the caller
+        is_kept = stored is not None and not any(kind.num_fields for kind in stored.schema.types)
+        for at, *row in zip(missing, ids, fields, strict=True):
+            found[at] = tuple(row)
+            if is_kept:
+                nbytes = _ROW_BYTES + sum(map(getsizeof, row[1].values()))
+                collection.recent.put(keys[at], found[at], nbytes)
+        return found
 
     def _stored(self, rows: Int32, columns: list[str] | None = None) -> pa.Table | None:
         """Stored columns, by default all, of some documents; None for no columns."""
