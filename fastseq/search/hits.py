@@ -19,19 +19,17 @@ import numpy as np
 from fastseq import query as values
 from fastseq.errors import DataError, MissingExtraError, SettingsError
 from fastseq.index.collection import Collection
-from fastseq.search.columns import Facet
-from fastseq.search.display import html_table, text_table
-from fastseq.search.highlighting import Matcher
+from fastseq.search.display import SNIPPET_LENGTH, html_table, text_table
 from fastseq.search.names import searchable, text_name
-from fastseq.search.paging import encode_cursor, request_digest
-from fastseq.search.snippets import LENGTH, Snippet, document_snippets
 from fastseq.settings import strings, whole
 from fastseq.types import Float32, Int32, Int64, Texts, offsets_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fastseq.search.columns import Facet
     from fastseq.search.explanation import Explanation
+    from fastseq.search.snippets import Snippet
 
 SHOWN_QUERIES = 5  # of printed hits
 SHOWN_HITS = 10  # of each of these queries
@@ -54,6 +52,8 @@ class Asked(NamedTuple):
 
     def digest(self) -> int | None:
         """That of the request."""
+        from fastseq.search.paging import request_digest
+
         return request_digest(*self.request) if isinstance(self.request, tuple) else self.request
 
 
@@ -138,6 +138,8 @@ class Hits:
 
         Raises SettingsError for the hits of several queries, of a slice, and of `more_like`.
         """
+        from fastseq.search.paging import encode_cursor
+
         request = None if self._asked is None else self._asked.digest()
         if request is None:
             raise SettingsError("a cursor is of the hits of a search for one query")
@@ -184,7 +186,7 @@ class Hits:
         return self._asked.queries[q]
 
     def snippets(
-        self, q: int = 0, column: str | None = None, length: int = LENGTH
+        self, q: int = 0, column: str | None = None, length: int = SNIPPET_LENGTH
     ) -> list[Snippet]:
         """Of each hit of query q the passage of its stored text that matches best, with highlights.
 
@@ -194,6 +196,9 @@ class Hits:
         Raises SettingsError for a length below 1; DataError for a column that is not stored or has
         no text, FormatError for a damaged file.
         """
+        from fastseq.search.highlighting import Matcher
+        from fastseq.search.snippets import document_snippets
+
         q = whole("q", q, -len(self), len(self))
         collection = self._collection
 
