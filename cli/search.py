@@ -357,7 +357,7 @@ def search(
             _name_notices(common, notices)
             return
         hits = index.search(
-            text, k=_most_hits(k, index), **searched, sort=sort, group=group, offset=offset,
+            text, k=_most_hits(k, index), **searched, sort=sort or None, group=group, offset=offset,
             after=None if after == "start" else after, facets=facets, facet_values=facet_values,
         )  # fmt: skip
         trees = None

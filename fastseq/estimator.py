@@ -32,7 +32,7 @@ S = TypeVar("S", bound=Any)  # a fitted state
 # ---- valid values
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Check:
     """Any value."""
 
@@ -42,7 +42,7 @@ class Check:
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Whole(Check):
     """Whole numbers, least <= value < below."""
 
@@ -53,7 +53,7 @@ class Whole(Check):
         return settings.whole(name, value, self.least, self.below)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Real(Check):
     """Finite numbers between bounds, inclusive (least, most) or exclusive (above, below)."""
 
@@ -86,7 +86,7 @@ class Real(Check):
         return settings.real(name, value, holds, self.wanted)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class DocumentCount(Check):
     """A number of texts from 1, or a fraction of them as a float from 0.0 to 1.0."""
 
@@ -100,7 +100,7 @@ class DocumentCount(Check):
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Choice(Check):
     """One of several names."""
 
@@ -144,7 +144,7 @@ class Size(Check):
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Span(Check):
     """Two whole numbers, 1 <= lowest <= highest <= most."""
 
@@ -180,7 +180,7 @@ class Words(Check):
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Instance(Check):
     """An object of a class that has `to_dict` and `from_dict`."""
 
@@ -192,7 +192,7 @@ class Instance(Check):
         return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Checked(Check):
     """The values for which a function does not raise SettingsError."""
 

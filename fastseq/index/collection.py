@@ -20,6 +20,7 @@ order of its rows. Rows count deleted documents too, until their segment is merg
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from fastseq.index.segment import Field, Segment, upper_halves
 from fastseq.kernels.search.postings import Postings, count_live, count_occurrences
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.store.folder import Folder
+from fastseq.store.recent import Recent
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.tables import ByteTable
 from fastseq.types import Int32, Int64, Texts, UInt8, offsets_of
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Tokenizer = Callable[[str], list[str]]
+
+RECENT_BYTES = 192 << 20  # all of wiki_simple, with its texts, is 165 MB
+_numbers = itertools.count()
 
 EVERY_ROW: UInt8 = np.empty(0, np.uint8)  # in the place of a byte for each row: all of them
 
@@ -135,6 +140,9 @@ class Collection:
     documents, tokens : the numbers of documents that are not deleted, and of their tokens
     rows : the number of rows, those of deleted documents among them
     field : the field whose inverted index its leaves have; None for the text
+    recent : a cache of stored rows, and of groups of them; commits that are opened one after the
+        other share it
+    number : of the collection in this process, for keys of `recent`
     """
 
     field: str | None = None
@@ -143,6 +151,8 @@ class Collection:
         self, folder: Folder, earlier: Collection | None = None, tokenizer: Tokenizer | None = None
     ) -> None:
         self.folder = folder
+        self.recent: Recent = Recent(RECENT_BYTES) if earlier is None else earlier.recent
+        self.number = next(_numbers)
         self.path = str(folder.root.absolute())
         self.tokenizer = tokenizer
         saved = self._setting("analyzer", dict)
@@ -181,7 +191,10 @@ class Collection:
     def of_field(self, name: str) -> Collection:
         """The same documents with the inverted index of a field, and its number of tokens."""
         view = Collection.__new__(Collection)
-        own = ("folder", "path", "analyzer", "tokenizer", "id_column", "stored_columns")
+        own = (
+            "folder", "path", "analyzer", "tokenizer", "id_column", "stored_columns", "recent",
+            "number",
+        )  # fmt: skip
         view.__dict__.update({key: self.__dict__[key] for key in own})
         view.__dict__.update(documents=self.documents, rows=self.rows, _starts=self._starts)
         view.field = name
@@ -409,13 +422,17 @@ class Collection:
         rows = np.asarray(rows, np.int64)
         if not len(rows):
             return no_rows(self.schema, columns)
+        if len(self.leaves) == 1:
+            only = self.leaves[0].segment.stored
+            assert only is not None
+            return conformed(only.take(rows, columns, self.recent), self.schema)
         owners = np.searchsorted(self._starts, rows, "right") - 1
         pieces, places = [], []
         for number in np.unique(owners).tolist():
             at = np.flatnonzero(owners == number)
             stored = self.leaves[number].segment.stored
             assert stored is not None
-            piece = stored.take(rows[at] - self._starts[number], columns)
+            piece = stored.take(rows[at] - self._starts[number], columns, self.recent)
             pieces.append(conformed(piece, self.schema))
             places.append(at)
         if len(pieces) == 1:

@@ -67,7 +67,6 @@ from fastseq.kernels.text.raw_words import copy_strings
 from fastseq.store.container import Container
 from fastseq.store.folder import Folder
 from fastseq.text.tables import Dictionary
-from fastseq.text.vocabulary import SortedWords
 from fastseq.types import (
     Float32,
     Float64,
@@ -84,6 +83,7 @@ from fastseq.types import (
 
 if TYPE_CHECKING:
     from fastseq.store.documents import StoredDocuments
+    from fastseq.text.vocabulary import SortedWords
 
 # of each field of Postings that is an array of the index: its name, dtype
 POSTING_ARRAYS = {
@@ -282,11 +282,15 @@ class Field:
     @cached_property
     def sorted_terms(self) -> SortedWords:
         """The terms in the order of their bytes."""
+        from fastseq.text.vocabulary import SortedWords
+
         return SortedWords(self.vocabulary)
 
     @cached_property
     def sorted_words(self) -> tuple[SortedWords, Int32 | None]:
         """(the words as they are written, the term of each; None where words are terms)."""
+        from fastseq.text.vocabulary import SortedWords
+
         words, terms = self.words()
         if words is self.vocabulary:
             return self.sorted_terms, None

@@ -17,6 +17,7 @@ from fastseq.errors import printable
 Row = Sequence[object]
 
 PLAIN_CELL = 60  # maximum width of a cell where the width of the table is not limited
+SNIPPET_LENGTH = 160  # code points
 GAP = 2  # spaces between two columns
 NARROWEST = 12  # minimum width of a column of text
 HTML_CELL = 80  # maximum width of a cell in HTML

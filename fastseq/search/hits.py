@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from itertools import pairwise
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
@@ -18,22 +19,21 @@ import numpy as np
 from fastseq import query as values
 from fastseq.errors import DataError, MissingExtraError, SettingsError
 from fastseq.index.collection import Collection
-from fastseq.search.columns import Facet
-from fastseq.search.display import html_table, text_table
-from fastseq.search.highlighting import Matcher
+from fastseq.search.display import SNIPPET_LENGTH, html_table, text_table
 from fastseq.search.names import searchable, text_name
-from fastseq.search.paging import encode_cursor, request_digest
-from fastseq.search.snippets import LENGTH, Snippet, document_snippets
 from fastseq.settings import strings, whole
 from fastseq.types import Float32, Int32, Int64, Texts, offsets_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from fastseq.search.columns import Facet
     from fastseq.search.explanation import Explanation
+    from fastseq.search.snippets import Snippet
 
 SHOWN_QUERIES = 5  # of printed hits
 SHOWN_HITS = 10  # of each of these queries
+_ROW_BYTES = 512  # of a cached row without its values, about
 _FIRST = ("rank", "score", "id")  # columns of displayed hits
 
 
@@ -52,6 +52,8 @@ class Asked(NamedTuple):
 
     def digest(self) -> int | None:
         """That of the request."""
+        from fastseq.search.paging import request_digest
+
         return request_digest(*self.request) if isinstance(self.request, tuple) else self.request
 
 
@@ -136,6 +138,8 @@ class Hits:
 
         Raises SettingsError for the hits of several queries, of a slice, and of `more_like`.
         """
+        from fastseq.search.paging import encode_cursor
+
         request = None if self._asked is None else self._asked.digest()
         if request is None:
             raise SettingsError("a cursor is of the hits of a search for one query")
@@ -182,7 +186,7 @@ class Hits:
         return self._asked.queries[q]
 
     def snippets(
-        self, q: int = 0, column: str | None = None, length: int = LENGTH
+        self, q: int = 0, column: str | None = None, length: int = SNIPPET_LENGTH
     ) -> list[Snippet]:
         """Of each hit of query q the passage of its stored text that matches best, with highlights.
 
@@ -192,6 +196,9 @@ class Hits:
         Raises SettingsError for a length below 1; DataError for a column that is not stored or has
         no text, FormatError for a damaged file.
         """
+        from fastseq.search.highlighting import Matcher
+        from fastseq.search.snippets import document_snippets
+
         q = whole("q", q, -len(self), len(self))
         collection = self._collection
 
@@ -339,14 +346,33 @@ class Hits:
         """`to_dicts`."""
         rows = self.rows[q, : self.counts[q]]
         scores = self.scores[q, : len(rows)].tolist()
-        stored = self._stored(rows)
-        fields = _rows(stored, len(rows))
-        column = self.id_column
-        ids = rows.tolist() if column is None or stored is None else _ids(stored, column)
+        found = zip(scores, self._found(rows), strict=True)
         return [
-            {"rank": rank, "id": id, "score": score, "fields": stored}
-            for rank, (id, score, stored) in enumerate(zip(ids, scores, fields, strict=True), 1)
+            {"rank": rank, "id": id, "score": score, "fields": dict(fields)}
+            for rank, (score, (id, fields)) in enumerate(found, 1)
         ]
+
+    def _found(self, rows: Int32) -> list[tuple[Any, dict[str, Any]]]:
+        """Of each of some documents its id and its stored columns, from the cache or into it."""
+        collection = self._collection
+        numbers = rows.tolist()
+        keys = [("row", collection.number, row) for row in numbers]
+        found = collection.recent.get(keys)
+        missing = [at for at, row in enumerate(found) if row is None]
+        if not missing:
+            return found
+        stored = self._stored(rows[missing])
+        fields = _rows(stored, len(missing))
+        column = self.id_column
+        ids = rows[missing].tolist() if column is None or stored is None else _ids(stored, column)
+        # a value of a nested type may be changed by the caller
+        is_kept = stored is not None and not any(kind.num_fields for kind in stored.schema.types)
+        for at, *row in zip(missing, ids, fields, strict=True):
+            found[at] = tuple(row)
+            if is_kept:
+                nbytes = _ROW_BYTES + sum(map(getsizeof, row[1].values()))
+                collection.recent.put(keys[at], found[at], nbytes)
+        return found
 
     def _stored(self, rows: Int32, columns: list[str] | None = None) -> pa.Table | None:
         """Stored columns, by default all, of some documents; None for no columns."""

@@ -15,10 +15,8 @@ from fastseq import query as values
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
-from fastseq.search.columns import SCORE, FacetRequest, facet_counts, facet_requests, parse_sort
 from fastseq.search.hits import Asked, Hits
 from fastseq.search.names import Fields, field_weights, name_problem, searchable, stored_names
-from fastseq.search.paging import decode_cursor, page_of, request_digest
 from fastseq.search.patterns import folded, pattern_problem
 from fastseq.search.query_words import (
     Expand,
@@ -49,6 +47,7 @@ from fastseq.text.splitting import stop_words
 if TYPE_CHECKING:
     from fastseq.index.build import Progress
     from fastseq.index.changes import IndexWriter
+    from fastseq.search.columns import FacetRequest
     from fastseq.search.explanation import Explanation
     from fastseq.search.feedback import Feedback
     from fastseq.search.synonyms import SynonymMap
@@ -376,18 +375,29 @@ class Index:
             queries = with_feedback(
                 queries, feedback, searcher, model, threads=threads, device=device, filter=filter
             )
-        keys = () if sort is None else parse_sort(sort)
-        # by a column, all matching documents are sorted
-        most = None if keys and keys[0].column != SCORE else MOST_WORDS
+        keys: tuple[Any, ...] = ()
+        most: int | None = MOST_WORDS
+        if sort is not None:
+            from fastseq.search.columns import SCORE, parse_sort
+
+            keys = parse_sort(sort)
+            if keys and keys[0].column != SCORE:
+                most = None  # by a column, all matching documents are sorted
         search = partial(
             searcher.find, model=model, threads=threads, device=device, filter=filter,
             fields=weights, operator=operator, most=most,
         )  # fmt: skip
-        requests = facet_requests(facets) if facets else []
+        requests: Sequence[FacetRequest] = []
+        if facets:
+            from fastseq.search.columns import facet_counts, facet_requests
+
+            requests = facet_requests(facets)
         request = None
         if len(queries) == 1:
             request = queries[0], model, filter, weights, operator, keys, group
         if keys or group is not None or after is not None:
+            from fastseq.search.paging import decode_cursor, page_of, request_digest
+
             if request is None:
                 raise SettingsError("sort, group and after are for one query at a time")
             match = searcher.matched(queries[0], model, filter, weights, operator, most)

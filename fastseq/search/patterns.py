@@ -10,21 +10,23 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastseq import query as values
 from fastseq.errors import SettingsError
-from fastseq.text.patterns import regex, wildcard
 from fastseq.text.splitting import Splitter
-from fastseq.text.vocabulary import SortedWords
 from fastseq.types import Float64, Int32
+
+if TYPE_CHECKING:
+    from fastseq.text.vocabulary import SortedWords
 
 PATTERNS = values.Prefix | values.Wildcard | values.Regex | values.Fuzzy
 Pattern = PATTERNS | values.Range
 # the words of a vocabulary that match, by number, and the similarity of each, at most 1; None where
 # all are 1
-Match = Callable[[SortedWords], tuple[Int32, Float64 | None]]
+Match = Callable[["SortedWords"], tuple[Int32, Float64 | None]]
 
 _SHORT = 32  # characters of a word that no tokenizer cuts
 
@@ -35,6 +37,8 @@ def pattern_match(query: Pattern, splitter: Splitter) -> Match | None:
 
     Raises SettingsError for a regular expression that is wrong or too large.
     """
+
+    from fastseq.text.patterns import regex, wildcard
 
     def changed(text: str) -> str:
         return folded(text, splitter)
@@ -89,11 +93,12 @@ def _folded_wildcard(query: values.Wildcard, splitter: Splitter) -> str:
 def pattern_problem(query: values.Query) -> str | None:
     """What is wrong with the first pattern of a query that is wrong or too large."""
     for part in values.walk(query):
+        if not isinstance(part, values.Regex | values.Wildcard):
+            continue
+        from fastseq.text.patterns import regex, wildcard
+
         try:
-            if isinstance(part, values.Regex):
-                regex(part.pattern)
-            elif isinstance(part, values.Wildcard):
-                wildcard(part.pattern)
+            (regex if isinstance(part, values.Regex) else wildcard)(part.pattern)
         except SettingsError as error:
             return str(error)
     return None

@@ -24,12 +24,11 @@ import numpy as np
 from fastseq.errors import DataError, quoted
 from fastseq.index.collection import Collection
 from fastseq.kernels.search.passages import best_passages
-from fastseq.search.display import is_inside_character, without_controls
+from fastseq.search.display import SNIPPET_LENGTH, is_inside_character, without_controls
 from fastseq.search.highlighting import Matcher
 from fastseq.settings import whole
 from fastseq.types import Int32, Int64, Texts
 
-LENGTH = 160  # code points of a snippet
 _BATCH = 4 << 20  # bytes of text at a time
 _FARTHEST = 32  # code points: where white space is farther away, the cut is between characters
 _SENTENCE_END = re.compile(
@@ -89,7 +88,7 @@ def _on_one_line(text: str) -> str:
 
 
 def snippets(
-    texts: Texts, matcher: Matcher, length: int = LENGTH, column: str | None = None
+    texts: Texts, matcher: Matcher, length: int = SNIPPET_LENGTH, column: str | None = None
 ) -> list[Snippet]:
     """The best passage of each text; the beginning of a text without a match.
 
@@ -99,7 +98,7 @@ def snippets(
 
 
 def passages(
-    texts: Texts, matcher: Matcher, length: int = LENGTH, most: int = 1,
+    texts: Texts, matcher: Matcher, length: int = SNIPPET_LENGTH, most: int = 1,
     column: str | None = None,
 ) -> list[list[Snippet]]:  # fmt: skip
     """The best passages of each text, in the order of the text and without overlap; the beginning
@@ -123,7 +122,7 @@ def passages(
 
 def document_snippets(
     collection: Collection, rows: Int32 | Int64, matcher: Matcher, column: str | None = None,
-    length: int = LENGTH,
+    length: int = SNIPPET_LENGTH,
 ) -> list[Snippet]:  # fmt: skip
     """A snippet of each of some documents, from their stored text.
 

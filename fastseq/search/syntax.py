@@ -36,7 +36,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from fractions import Fraction
 from typing import NamedTuple, NoReturn
 
 from fastseq.errors import SettingsError, quoted
@@ -571,6 +570,8 @@ def _edits(text: str, length: int) -> int | None:
         return MAX_EDITS
     if not _NUMBER.fullmatch(text):
         return None
+    from fractions import Fraction
+
     number = Fraction(text)
     if number >= 1:
         return int(number) if number.denominator == 1 else None

@@ -8,11 +8,12 @@ and merging segments copies whole groups. Format 1 of the index has a Parquet fi
 from __future__ import annotations
 
 import base64
+import itertools
 import os
 import struct
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +25,7 @@ import pyarrow.ipc as ipc
 from fastseq.errors import DataError, FormatError, quoted
 from fastseq.store.arrays import byte_lengths, is_text, number_array, plain
 from fastseq.store.files import reason
+from fastseq.store.recent import Recent
 from fastseq.store.record_batches import RecordBatchReader
 from fastseq.types import Int64, offsets_of
 
@@ -33,6 +35,8 @@ CACHED_BYTES = 64 << 20  # compressed; columns of larger files are cached only w
 _BATCH = 128  # groups: 16 MB of strings
 _AT_ONCE = 16  # groups of which rows are taken
 _FEW = 64  # rows
+_ARRAY_BYTES = 256  # of an array without its buffers, about
+_readers = itertools.count()  # their numbers, in keys of caches
 # what reading a damaged file may raise
 _DAMAGE = (
     pa.ArrowException, OSError, ValueError, IndexError, OverflowError, MemoryError, struct.error,
@@ -167,11 +171,14 @@ class StoredDocuments(ABC):
                 table = self._read(range(first, min(first + _BATCH, groups)), list(columns))
             yield from table.combine_chunks().to_batches()
 
-    def take(self, rows: npt.ArrayLike, columns: Sequence[str] | None = None) -> pa.Table:
+    def take(
+        self, rows: npt.ArrayLike, columns: Sequence[str] | None = None,
+        recent: Recent | None = None,
+    ) -> pa.Table:  # fmt: skip
         """Some rows (int[m], repeats allowed), in the given order, of some columns or all.
 
-        Reads the groups that hold these rows; if these are most groups of a small file, reads and
-        caches all of them.
+        Reads the groups that hold these rows, and keeps those of few rows in `recent`; if these are
+        most groups of a small file, reads and caches all of them.
 
         Raises IndexError: a row is out of range; DataError: there is no column of a given name;
         FormatError: the file is damaged.
@@ -183,6 +190,10 @@ class StoredDocuments(ABC):
         check_columns(self.schema, names)
         if wanted.min() < 0 or wanted.max() >= self.num_rows:
             raise IndexError(f"{self.name}: rows must be from 0 to {self.num_rows - 1}")
+        if recent is not None and len(wanted) <= _FEW:
+            few = self._few(wanted, names, recent)
+            if few is not None:
+                return few
         order = np.argsort(wanted, kind="stable")
         ascending = wanted[order]
         group_of = np.searchsorted(self.starts, ascending, "right") - 1
@@ -203,6 +214,10 @@ class StoredDocuments(ABC):
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return taken(pa.concat_tables(pieces), back)
+
+    def _few(self, rows: Int64, names: list[str], recent: Recent) -> pa.Table | None:
+        """Some rows, with the groups in a cache; None where groups are not cached."""
+        return None
 
     @abstractmethod
     def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
@@ -243,19 +258,60 @@ class DocumentReader(StoredDocuments):
             known = ipc.read_schema(pa.py_buffer(schema))
         super().__init__(name, known, rows, int(self._places[-1]))
         self._reader = RecordBatchReader(read, known)
+        self._number = next(_readers)
 
     def group(self, number: int) -> Any:
         """The bytes of a group."""
         return self._source(int(self._places[number]), int(self._places[number + 1]))
 
-    def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
-        fields = [self.schema.field(name) for name in names]
+    def _few(self, rows: Int64, names: list[str], recent: Recent) -> pa.Table | None:
+        groups = np.searchsorted(self.starts, rows, "right") - 1
+        places = list(zip(groups.tolist(), (rows - self.starts[groups]).tolist(), strict=True))
+        columns = self._groups(dict.fromkeys(group for group, _ in places), names, recent)
+        arrays = [
+            pa.concat_arrays([columns[group][number].slice(row, 1) for group, row in places])
+            for number in range(len(names))
+        ]
+        return pa.Table.from_arrays(arrays, schema=pa.schema(map(self.schema.field, names)))
+
+    def _groups(
+        self, groups: Iterable[int], names: list[str], recent: Recent
+    ) -> dict[int, Sequence[pa.Array]]:
+        """Some columns of each of some groups, from a cache or into it."""
+        keys = {group: (self._number, group, *names) for group in groups}
+        found = dict(zip(groups, recent.get(keys.values()), strict=True))
+        missing = [group for group, arrays in found.items() if arrays is None]
+        if missing:
+            with self._lock:
+                columns = self._arrays(missing, names, apart=True)
+            for group, arrays in zip(missing, zip(*columns, strict=True), strict=True):
+                found[group] = arrays
+                nbytes = sum(_ARRAY_BYTES + array.get_total_buffer_size() for array in arrays)
+                recent.put(keys[group], arrays, nbytes)
+        return found
+
+    def _arrays(
+        self, groups: Sequence[int], names: list[str], apart: bool = False
+    ) -> list[list[pa.Array]]:
+        """Of each of some columns the array in each of some groups; `apart` as in
+        RecordBatchReader.columns."""
         bounds = [tuple(self._places[group : group + 2].tolist()) for group in groups]
         numbers = [self.schema.get_field_index(name) for name in names]
         with self._reading():
-            rows, columns = self._reader.columns(bounds, numbers)
+            rows, columns = self._reader.columns(bounds, numbers, apart)
             if not np.array_equal(rows, np.diff(self.starts)[list(groups)]):
                 raise ValueError("not the rows of the index")
+            if any(
+                len(array) != count
+                for arrays in columns for array, count in zip(arrays, rows.tolist(), strict=True)
+            ):  # fmt: skip
+                raise ValueError("a column of other rows")
+        return columns
+
+    def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
+        fields = [self.schema.field(name) for name in names]
+        columns = self._arrays(groups, names)
+        with self._reading():
             table = pa.Table.from_arrays(
                 [
                     pa.chunked_array(parts, field.type)

@@ -44,6 +44,7 @@ from fastseq.store.arrays import element_type, list_offsets, number_array, strin
 from fastseq.store.documents import StoredDocuments
 from fastseq.store.files import reason
 from fastseq.store.nested import column_at, field_at, no_column, top_level
+from fastseq.types import offsets_of
 
 Literal = Decimal | str | bool | None
 
@@ -196,7 +197,9 @@ def compare(array: pa.Array, name: str, sign: str, literal: Literal) -> pa.Boole
         return test(array.cast(pa.uint8()), number_array([literal], np.uint8)[0])
     if not isinstance(literal, str):
         _mismatch(name, kind, literal, "a string")
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+    if types.is_string(kind):
+        return test(array, string_scalar(literal, kind))
+    if types.is_large_string(kind) or types.is_string_view(kind):
         return test(array.cast(pa.large_string()), string_scalar(literal, pa.large_string()))
     if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
         return test(*moments(array, name, literal))
@@ -298,9 +301,8 @@ def _has(array: pa.Array, name: str, literal: Literal) -> pa.BooleanArray:
     if element_type(elements.type) is not None:
         raise DataError(f"the column {quoted(name)} is {kind}, which a filter cannot compare")
     equal = _where(compare(elements, name, "=", literal))
-    parents = np.repeat(np.arange(len(array)), np.diff(list_offsets(array)))
-    found = np.zeros(len(array), np.uint8)
-    found[parents[equal]] = 1
+    before = offsets_of(equal)[list_offsets(array)]
+    found = (before[1:] > before[:-1]).view(np.uint8)
     known = number_array(found, np.uint8).cast(pa.bool_())
     return pc.if_else(pc.is_valid(array), known, _UNKNOWN)
 

@@ -82,12 +82,13 @@ class RecordBatchReader:
             self._first.append((nodes + _nodes(kind), buffers + _buffers(kind)))
 
     def columns(
-        self, bounds: Sequence[tuple[int, int]], numbers: Sequence[int]
+        self, bounds: Sequence[tuple[int, int]], numbers: Sequence[int], apart: bool = False
     ) -> tuple[Int64, list[list[pa.Array]]]:
         """int64[G] rows of G streams, and of each of some columns the array in each stream.
 
         bounds : (first, last) offset of each stream
         numbers : of the columns
+        apart : whether each array has memory of its own, which goes when the array does
 
         Raises ValueError, IndexError, struct.error or ArrowException for a stream that is damaged,
         or of another schema or compression; what `read` raises.
@@ -102,6 +103,8 @@ class RecordBatchReader:
                 self._buffers(streams.starts[:, buffer].tolist(), streams.stops[:, buffer].tolist())
                 for buffer in range(first, last)
             ]
+            if apart:
+                buffers = [[pa.py_buffer(one.to_pybytes()) for one in many] for many in buffers]
             own = zip(*buffers, strict=True) if buffers else repeat(())
             found.append(list(map(partial(_array, kind), nodes.tolist(), own)))
         return streams.rows, found

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import InvalidTextError, RowError
-from fastseq.kernels.text import ngrams, tokenize, unicode
 from fastseq.kernels.text import raw_words as word_kernels
+from fastseq.kernels.text import tokenize, unicode
 from fastseq.text.language import segmenter, stem
 from fastseq.text.normalising import FIRST, LANGUAGES, LAST, STEMMED, normalised
 from fastseq.text.settings import INDEX_TOKENIZER, AnalysisSettings
@@ -166,6 +166,8 @@ class Lexicon:
         words = rename(ids, ends)
         levels = [words]
         for n in range(2, self.analyzer.ngrams[1] + 1):
+            from fastseq.kernels.text import ngrams
+
             left = levels[-1]  # the (n-1)-grams
             local = KeyTable(len(left.values) // 4 + 8)
             ids, ends = local.intern_tokens(
@@ -228,6 +230,8 @@ def valid_texts(texts: Texts, on_invalid: str) -> Texts:
 
 def _ngram_texts(keys: npt.NDArray[np.uint64], left: Texts, words: Texts) -> Texts:
     """The text of each n-gram: its (n-1)-gram, a space, its last word."""
+    from fastseq.kernels.text import ngrams
+
     first, last = keys >> np.uint64(32), keys & np.uint64(0xFFFFFFFF)
     offsets = offsets_of(np.diff(left.offsets)[first] + 1 + np.diff(words.offsets)[last])
     data = np.empty(int(offsets[-1]), np.uint8)
@@ -239,6 +243,8 @@ def joined_levels(levels: Sequence[Tokens], sizes: Sequence[int]) -> Tokens:
     """One Tokens of several n-gram levels, with the ids of one after those of the other."""
     if len(levels) == 1:
         return levels[0]
+    from fastseq.kernels.text import ngrams
+
     offsets: Int64 = np.sum([level.offsets for level in levels], axis=0, dtype=np.int64)
     values = np.empty(int(offsets[-1]), np.int32)
     cursor = offsets[:-1].copy()
@@ -361,6 +367,8 @@ class WordFilter:
         if self.terms is None:
             self.terms = ByteTable(len(starts), len(data), 0)
         if self._span is not None:
+            from fastseq.kernels.text import ngrams
+
             longest = int(np.diff(starts).max(initial=0))
             ids, ends = self.terms.intern_tokens(
                 ngrams.char_ngrams, len(starts) - 1, 4 * len(data) + 64,

@@ -9,15 +9,17 @@ words.fuzzy("supper", 1)                                  # (ids of "super", [1]
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fastseq.kernels.text import vocabulary as kernels
 from fastseq.kernels.text.unicode import NOTHING
 from fastseq.settings import whole
-from fastseq.text.patterns import Automaton
 from fastseq.types import Int32, Int64, Texts, UInt8
+
+if TYPE_CHECKING:
+    from fastseq.text.patterns import Automaton
 
 
 class Similar(NamedTuple):

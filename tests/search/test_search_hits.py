@@ -58,6 +58,41 @@ def found(index: Index) -> Hits:
     return index.search(["tea", "nothing", "green"], k=20)
 
 
+def test_rows_are_read_once_and_not_shared(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = Index.open(index.path)
+    read: list[int] = []
+    take = type(fresh._collection).take
+
+    def spy(self: Any, rows: Any, columns: Any = None) -> Any:
+        read.extend(rows.tolist())
+        return take(self, rows, columns)
+
+    monkeypatch.setattr(type(fresh._collection), "take", spy)
+    first = fresh.search("tea", k=4)
+    expected = copy.deepcopy(first[0])
+    first[0][0]["fields"]["title"] = "changed by the caller"
+    assert first[0] == fresh.search("tea", k=4)[0] == expected
+    assert len(fresh.search("tea", k=6)[0]) == 6
+    assert len(read) == len(set(read)) == 6
+
+
+def test_nested_values_of_rows_are_not_shared(tmp_path: Path) -> None:
+    table = pa.table({"text": ["green tea", "black tea"], "tags": [["a", "b"], None]})
+    index = Index.build(table, tmp_path / "index")
+    index.search("green")[0][0]["fields"]["tags"].append("changed by the caller")
+    assert index.search("green")[0][0]["fields"]["tags"] == ["a", "b"]
+
+
+def test_rows_of_a_commit_are_its_own(tmp_path: Path) -> None:
+    index = Index.build(TABLE.slice(0, 3), tmp_path / "index")
+    before = index.search("green", k=3)
+    shown = before[0]
+    index.delete(["d0"])
+    index.add([{"id": "d9", "text": "green", "title": "new", "year": 1}])
+    assert sorted(hit["id"] for hit in index.search("green", k=3)[0]) == ["d1", "d2", "d9"]
+    assert before[0] == shown
+
+
 # ---- as a sequence
 
 
@@ -203,7 +238,7 @@ def test_only_shown_documents_are_read(index: Index, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         type(index._collection.leaves[0].segment.stored),
         "take",
-        lambda self, rows, columns=None: read.append(len(rows)) or take(self, rows, columns),
+        lambda self, rows, *rest: read.append(len(rows)) or take(self, rows, *rest),
     )
     assert str(found)
     assert found._repr_html_()

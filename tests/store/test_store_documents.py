@@ -31,6 +31,7 @@ from fastseq.store.documents import (
     schema_bytes,
     schema_text,
 )
+from fastseq.store.recent import Recent
 
 ROWS = 20_000
 PARQUET_ROWS = 4096  # of a row group in format 1
@@ -269,6 +270,38 @@ def test_few_hits_read_few_groups(reader: StoredDocuments, monkeypatch: pytest.M
     reader.take(range(0, ROWS, 50), ["id"])
     assert reader.column("id").num_chunks == 1
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("limit", [1 << 30, 3000])
+def test_few_rows_are_the_same_from_a_cache_of_groups(
+    reader: StoredDocuments, table: pa.Table, limit: int
+) -> None:
+    recent, rng = Recent(limit), np.random.default_rng(7)
+    for _ in range(20):
+        rows = rng.integers(0, ROWS, 10)
+        assert reader.take(rows, recent=recent).equals(table.take(pa.array(rows)))
+        some = reader.take(rows, ["tags", "id"], recent)
+        assert some.equals(table.select(["tags", "id"]).take(pa.array(rows)))
+        assert recent.nbytes <= limit
+
+
+def test_groups_in_a_cache_are_not_read_again(written: Written) -> None:
+    raw, asked = b"".join(written.groups), []
+
+    def read(start: int, stop: int) -> bytes:
+        asked.append(start)
+        return raw[start:stop]
+
+    recent, reader = Recent(1 << 30), written.reader(read)
+    first = reader.take([0, 1, 500], None, recent)
+    known = len(asked)
+    assert known
+    assert reader.take([0, 1, 500], None, recent).equals(first)
+    assert len(asked) == known
+    # another reader with the same cache has its own groups
+    other = written.reader(lambda start, stop: read(start, stop))
+    assert other.take([0, 1, 500], None, recent).equals(first)
+    assert len(asked) > known
 
 
 def test_only_the_bytes_of_a_column_of_a_group_are_asked_for(written: Written) -> None:

@@ -137,9 +137,15 @@ def _usable(folder: Path) -> bool:
 
 def _digest() -> str:
     """A digest of all source files of the package."""
+    paths: list[str] = []
+    for folder, folders, names in os.walk(HERE):  # pathlib takes 3 ms more of every process
+        folders[:] = [name for name in folders if name != "__pycache__"]
+        paths += [os.path.join(folder, name) for name in names if name.endswith(".py")]
     seen = hashlib.sha256()
-    for path in sorted(HERE.rglob("*.py")):
-        seen.update(path.relative_to(HERE).as_posix().encode() + b"\0" + path.read_bytes())
+    for path in sorted(paths):
+        with open(path, "rb") as file:
+            content = file.read()
+        seen.update(os.path.relpath(path, HERE).replace(os.sep, "/").encode() + b"\0" + content)
     return seen.hexdigest()[:16]
 
 
