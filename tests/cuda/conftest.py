@@ -2,7 +2,8 @@
 the first check of bench.gpu: FASTSEQ_GPU=1 pytest tests/cuda. With FASTSEQ_GPU=emulated what
 numba-cuda compiled for one runs on the CPU: see tests/emulator. That is the code that a GPU gets, in
 `make test-cuda`; in the simulator, which is as slow, a sample of the same tests runs: half of the
-parameter sets of a test, and of the tests of whole models a third."""
+parameter sets of a test, and of the tests of whole models a third. What tests benchmarks rather
+than kernels runs in the simulator alone."""
 
 from __future__ import annotations
 
@@ -16,12 +17,14 @@ from tests import sampling
 
 GPU = os.environ.get("FASTSEQ_GPU")
 SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
-WHOLE_MODELS = ("test_cuda_models.py", "test_cuda_bench.py")
+WHOLE_MODELS, BENCHMARKS = "test_cuda_models.py", "test_cuda_bench.py"
 
 collect_ignore_glob: list[str] = []
 if not (SIMULATED or GPU in ("1", "emulated")):
     collect_ignore_glob = [path.name for path in Path(__file__).parent.glob("test_*.py")]
 if GPU == "emulated":
+    if not sampling.ALL:
+        collect_ignore_glob = [BENCHMARKS]
     from tests.emulator.driver import install
 
     install()
@@ -33,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     sets: dict[str, list[pytest.Item]] = {}
     for item in items:
-        name = item.nodeid.partition("::" if item.path.name in WHOLE_MODELS else "[")[0]
+        name = item.nodeid.partition("::" if item.path.name == WHOLE_MODELS else "[")[0]
         sets.setdefault(name, []).append(item)
     kept: set[pytest.Item] = set()
     for name, cases in sets.items():
