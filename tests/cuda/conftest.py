@@ -1,8 +1,8 @@
 """These tests run in Numba's simulator: NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda. On a GPU they are
 the first check of bench.gpu: FASTSEQ_GPU=1 pytest tests/cuda. With FASTSEQ_GPU=emulated what
-numba-cuda compiled for one runs on the CPU: see tests/emulator. That is the code that a GPU gets, in
-`make test-cuda`; in the simulator, which is as slow, a sample of the same tests runs: half of the
-parameter sets of a test, and of the tests of whole models a third. What tests benchmarks rather
+numba-cuda compiled for one runs on the CPU: see tests/emulator. That is the code that a GPU gets,
+in `make test-cuda`; in the simulator, which is as slow, a sample of the same tests runs: half of
+the parameter sets of a test, and of the tests of whole models a third. What tests benchmarks rather
 than kernels runs in the simulator alone."""
 
 from __future__ import annotations
