@@ -33,17 +33,14 @@ FILTERS = [None, "part < 3", "part = 9", "part = 5"]
 @pytest.fixture(scope="module")
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> list[Index]:
     """Few documents, several segments with deleted documents, and more than a window."""
-    folder = tmp_path_factory.mktemp("flat")
-    return [
-        built(
-            folder / str(number),
-            (random_rows(random.Random(n), str(n), WORDS, 2, *each) for n, each in enumerate(parts)),
-            delete,
-        )
-        for number, (parts, delete) in enumerate(
-            [([(9, 6)], 0), ([(3000, 12), (400, 40), (30, 5)], 7), ([(66_500, 4)], 11)]
-        )
-    ]
+    found = []
+    for sizes, delete in (
+        ([(9, 6)], 0), ([(3000, 12), (400, 40), (30, 5)], 7), ([(66_500, 4)], 11)
+    ):  # fmt: skip
+        parts = [random_rows(random.Random(n), str(n), WORDS, 2, *size)
+                 for n, size in enumerate(sizes)]  # fmt: skip
+        found.append(built(tmp_path_factory.mktemp("flat") / "index", parts, delete))
+    return found
 
 
 word = st.sampled_from([*WORDS, ABSENT])
