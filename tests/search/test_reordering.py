@@ -147,7 +147,7 @@ def test_patterns_of_a_batch_share_words(pairs: dict[str, list[Path]], name: str
     same(*(Index.open(path).search(queries, 100) for path in pairs[name]))
 
 
-@pytest.mark.sample(7)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 @pytest.mark.parametrize("name", ["one", "several", "second"])
 def test_hits_are_the_same(pairs: dict[str, list[Path]], name: str, model: RankingModel) -> None:
