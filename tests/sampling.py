@@ -3,7 +3,8 @@
 FASTSEQ_TESTS=all, or `make test-all`, runs everything. Otherwise tests/conftest.py
 - keeps n of the parameter sets of a test marked `@pytest.mark.sample(n)`,
 - lets hypothesis draw an eighth of the examples that a test asks for, always the same ones;
-and `some(cases, n)` keeps n cases of a loop. FASTSEQ_TESTS=<number> takes another sample than 0.
+and `some(cases, n)` keeps n cases of a loop; in Numba's simulator tests/cuda/conftest.py samples
+too. FASTSEQ_TESTS=<number> takes another sample than 0.
 """
 
 from __future__ import annotations

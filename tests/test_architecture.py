@@ -16,6 +16,7 @@ import re
 import sys
 import sysconfig
 import tomllib
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib import metadata
 from pathlib import Path
@@ -97,13 +98,15 @@ def exists(module: str) -> bool:
     return base.is_dir() or base.with_suffix(".py").is_file()
 
 
-def imports_of(path: Path) -> set[str]:
+@cache
+def imports_of(path: Path) -> frozenset[str]:
     """Every module that a file imports, wherever in it, as absolute dotted names.
 
     `from a import b` is a.b where that is a module, else a. Imports for type checkers alone count
     like all others where they are ours: a package's types may not come from above either.
     """
-    return imports_in(path.read_text("utf-8"), name_of(path), path.name == "__init__.py")
+    source = path.read_text("utf-8")
+    return frozenset(imports_in(source, name_of(path), path.name == "__init__.py"))
 
 
 def imports_in(source: str, name: str, is_package: bool) -> set[str]:

@@ -324,13 +324,17 @@ class Index:
         enough memory on it.
         """
         searcher = self._searcher  # another thread may refresh this index
+        is_plain = (
+            expand is None and feedback is None and fields is None and synonyms is None
+            and sort is None and group is None and after is None and type(device) is str
+            and device == "cpu"
+        )  # fmt: skip
         if (
-            isinstance(query, _ONE) and expand is None and feedback is None and fields is None
-            and synonyms is None and sort is None and group is None and after is None
-            and threads is None and type(offset) is type(facet_values) is type(k) is int
+            is_plain and isinstance(query, _ONE) and threads is None
+            and type(offset) is type(facet_values) is type(k) is int
             and offset == 0 < facet_values and k > 0 and type(facets) is tuple and not facets
-            and type(device) is type(syntax) is type(operator) is str and device == "cpu"
-            and syntax == "plain" and operator in ("or", "and")
+            and type(syntax) is type(operator) is str and syntax == "plain"
+            and operator in ("or", "and")
         ):  # fmt: skip
             hits = self._search_one(searcher, query, k, model, filter, operator)
             if hits is not None:
@@ -351,11 +355,7 @@ class Index:
         notices: list[str] = []
         if one_of("syntax", syntax, ("plain", "query")) == "query":
             queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
-        if (
-            len(queries) == 1 and expand is None and feedback is None and weights is None
-            and synonyms is None and sort is None and group is None and after is None
-            and not offset and not facets and type(device) is str and device == "cpu"
-        ):  # fmt: skip
+        if is_plain and len(queries) == 1 and not offset and not facets:
             thread_count(threads)
             hits = self._search_one(searcher, queries[0], k, model, filter, operator, notices)
             if hits is not None:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -18,7 +19,7 @@ from fastseq.kernels.cuda.recurrent import grid_persistent, persistent, recurren
 from fastseq.kernels.cuda.recurrent.cells import CELLS
 from fastseq.kernels.cuda.recurrent.grid_planning import plan_of
 from fastseq.kernels.cuda.runtime import target
-from fastseq.kernels.cuda.runtime.target import MOST_SHARED, Kernel, cuda
+from fastseq.kernels.cuda.runtime.target import MOST_SHARED, Kernel
 
 _REGISTERS = re.compile(r"Used (\d+) registers")
 _SHARED = re.compile(r"(\d+) bytes smem")
@@ -99,11 +100,7 @@ def compile_kernel(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
     Raises what Numba and the linker raise for code that does not compile.
     """
     core = import_module("cuda.core")
-    with _without_device(capability):
-        ptx, _ = cuda.compile(
-            kernel.function, _signature(kernel.types), cc=capability, output="ptx", device=False,
-            abi="numba", launch_bounds=kernel.threads,
-        )  # fmt: skip
+    (ptx,) = _library(kernel).get_asm_strs(cc=capability)
     options = core.LinkerOptions(
         arch=f"sm_{capability[0]}{capability[1]}", verbose=True, ptxas_options=["-v"]
     )
@@ -119,6 +116,21 @@ def compile_kernel(kernel: Kernel, capability: tuple[int, int]) -> Compiled:
         ptx, cubin, int(registers[1]), stack, stores, loads, int(shared[1]) if shared else 0,
         _FLOAT64.search(ptx) is not None,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=1)  # tests ask for one capability after the other
+def _library(kernel: Kernel) -> Any:
+    """A kernel's LLVM code, of which NVVM makes PTX for any capability.
+
+    Numba's part takes nine tenths of the time, and gives the same code for all capabilities that
+    are compiled for: `cuda.compile` would do it again for each.
+    """
+    with _without_device(min(SHARED)):
+        library, _ = import_module("numba.cuda.compiler")._compile_pyfunc_with_fixup(
+            kernel.function, _signature(kernel.types), cc=min(SHARED), device=False, abi="numba",
+            launch_bounds=kernel.threads,
+        )  # fmt: skip
+    return library
 
 
 def _signature(types: str) -> Any:

@@ -17,9 +17,9 @@ def test_wrong_gradient_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     assert device.difference(device.Shape("rnn", 2, 3, 2, 2)) > 1e-4
 
 
-def test_losses_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_losses_are_detected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That those of right gradients agree is a test of bench.gpu itself, in tests/bench."""
+    monkeypatch.setattr(row_kernels, "column_sums", lambda out, a: None)
     what, difference, tolerance = next(device.checked_losses(True))
     assert "classifier" in what
-    assert difference < tolerance
-    monkeypatch.setattr(row_kernels, "column_sums", lambda out, a: None)
-    assert next(device.checked_losses(True))[1] > 1e-4
+    assert difference > tolerance

@@ -109,7 +109,7 @@ def test_terms_are_added_by_weight_whatever_they_may_add(tmp_path: Path) -> None
     table = pa.table({"text": ["big small mid", "small " * 200, "mid small", *["pad " * 9] * 30]})
     index = Index.build(table, tmp_path / "index", threads=1)
     rng = np.random.default_rng(3)
-    weights = rng.uniform(0.5, 2, (40, 3)).tolist()
+    weights = rng.uniform(0.5, 2, (16, 3)).tolist()
     queries = [dict(zip(("big", "small", "mid"), row, strict=True)) for row in weights]
     for model in (BM25(), BoW()):
         assert_same(index, [*queries, {"big": 1.0, "small": 1.0, "mid": 1.0}], 3, model)

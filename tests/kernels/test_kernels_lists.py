@@ -17,10 +17,8 @@ from fastseq.kernels.search import postings as kernels
 from fastseq.kernels.search.impacts import BLOCK, LEAST_PART
 from fastseq.kernels.search.postings import WINDOW
 from fastseq.types import offsets_of
-from tests.kernels.test_kernels_merging import ROWS, arrays_of, some_terms
+from tests.kernels.test_kernels_merging import DOCUMENTS, ROWS, arrays_of, some_terms
 from tests.naive import postings as naive
-
-DOCUMENTS = 2 * WINDOW + 3
 
 
 @settings(deadline=None, max_examples=100)

@@ -16,12 +16,12 @@ from fastseq.kernels.search import positions as kernels
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW, Postings
 from fastseq.types import Tokens, offsets_of
 from tests.index.slices import stored
+from tests.kernels.test_kernels_merging import DOCUMENTS, ROWS
 from tests.naive import inverted
 from tests.naive import positions as naive
 from tests.naive import postings as naive_postings
+from tests.positions import read_positions
 
-DOCUMENTS = 2 * WINDOW + 3
-ROWS = [*range(5), WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW - 1, 2 * WINDOW, DOCUMENTS - 1]
 # where an integer takes one more byte
 BORDERS = [n + d for bits in (7, 14, 21, 28) for n in [1 << bits] for d in (-1, 0, 1)]
 
@@ -183,7 +183,7 @@ def test_size_blocks_and_read_positions(postings: naive.Postings, repeated: int)
         for term, found in enumerate(every):
             ends = np.empty(len(found) + 1, np.int64)
             read = np.empty(sum(len(positions) for _, positions in found), np.int32)
-            kernels.read_positions(read, ends, form, data, blocks, term)
+            read_positions(read, ends, form, data, blocks, term)
             own = [read[a:b].tolist() for a, b in pairwise(ends.tolist())]
             assert own == [positions for _, positions in found]
 
@@ -202,7 +202,7 @@ def test_damaged_positions_never_crash(cut: str) -> None:
         found = postings[term]
         ends = np.empty(len(found) + 1, np.int64)
         read = np.empty(sum(len(positions) for _, positions in found), np.int32)
-        kernels.read_positions(read, ends, arrays, data, blocks, term)
+        read_positions(read, ends, arrays, data, blocks, term)
         assert ends[-1] == len(read)
 
 

@@ -59,16 +59,18 @@ def expected_hits(
     order = sorted((term for term in query if term.role != EXCLUDED), key=lambda term: -term.weight)
     found = []
     for first, lists in segments:
-        rows = {row for parts in lists for row in parts}
-        for row in rows:
-            has = [term for term in query if lists[term.term].get(row, 0.0) > 0]
-            roles = [term.role for term in has]
-            if any(term.role == REQUIRED and term not in has for term in query):
-                continue
-            if EXCLUDED in roles or not (REQUIRED in roles or OPTIONAL in roles):
-                continue
-            if allowed is not None and first + row not in allowed:
-                continue
+        live = [{row for row, part in lists[term.term].items() if part > 0} for term in query]
+        having = {
+            role: [own for own, term in zip(live, query, strict=True) if term.role == role]
+            for role in (REQUIRED, OPTIONAL, EXCLUDED)
+        }
+        if having[REQUIRED]:
+            rows = set.intersection(*having[REQUIRED])
+        else:
+            rows = set().union(*having[OPTIONAL])
+        if allowed is not None:
+            rows &= {row - first for row in allowed}
+        for row in rows.difference(*having[EXCLUDED]):
             score = np.float32(0)
             for term in order:
                 if row in lists[term.term]:

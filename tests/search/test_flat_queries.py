@@ -17,6 +17,7 @@ from fastseq.query import Boolean, Boost, Query, Term
 from fastseq.search.flat import flatten
 from fastseq.search.term_table import TermTable
 from fastseq.types import Texts
+from tests.search.random_rows import built, random_rows
 
 WORDS = [f"w{n}" for n in range(14)]
 ABSENT = "never"
@@ -29,46 +30,17 @@ MODELS = [
 FILTERS = [None, "part < 3", "part = 9", "part = 5"]
 
 
-def random_texts(seed: int, count: int, longest: int) -> list[dict[str, Any]]:
-    chance = random.Random(seed)
-    weights = [1 / (n + 1) ** 2 for n in range(len(WORDS))]
-    return [
-        {
-            "id": f"{seed}.{number}",
-            "text": " ".join(chance.choices(WORDS, weights, k=chance.randint(0, longest))),
-            "part": chance.randint(0, 5),
-        }
-        for number in range(count)
-    ]
-
-
-def built(path: Path, *parts: tuple[int, int], delete: int) -> Index:
-    """An index with a segment of each part, (documents, most words of one), without every nth."""
-    index = None
-    ids: list[str] = []
-    for seed, (count, longest) in enumerate(parts):
-        rows = random_texts(seed, count, longest)
-        ids += [row["id"] for row in rows]
-        if index is None:
-            index = Index.build(rows, path, store=["part"], threads=1)
-        else:
-            index.add(rows, threads=1)
-    assert index is not None
-    if delete:
-        index.delete(ids[::delete], threads=1)
-    assert len(index._collection.leaves) == len(parts)
-    return index
-
-
 @pytest.fixture(scope="module")
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> list[Index]:
     """Few documents, several segments with deleted documents, and more than a window."""
-    folder = tmp_path_factory.mktemp("flat")
-    return [
-        built(folder / "small", (9, 6), delete=0),
-        built(folder / "segments", (3000, 12), (400, 40), (30, 5), delete=7),
-        built(folder / "windows", (66_500, 4), delete=11),
-    ]
+    found = []
+    for sizes, delete in (
+        ([(9, 6)], 0), ([(3000, 12), (400, 40), (30, 5)], 7), ([(66_500, 4)], 11)
+    ):  # fmt: skip
+        parts = [random_rows(random.Random(n), str(n), WORDS, 2, *size)
+                 for n, size in enumerate(sizes)]  # fmt: skip
+        found.append(built(tmp_path_factory.mktemp("flat") / "index", parts, delete))
+    return found
 
 
 word = st.sampled_from([*WORDS, ABSENT])

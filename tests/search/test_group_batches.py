@@ -18,6 +18,7 @@ from fastseq.query import Boost, Fuzzy, Prefix, Query, Regex, Wildcard
 from fastseq.search.patterns import folded
 from fastseq.search.resolving import MOST_WORDS
 from fastseq.text.splitting import splitter_of
+from tests.search.random_rows import built, random_rows
 from tests.search.test_flat_queries import FILTERS, MODELS
 
 LETTERS = "abc"
@@ -25,40 +26,26 @@ PARTS = [((9, 6),), ((3000, 12), (400, 40), (30, 5)), ((66_500, 5),), ((800, 30)
 DELETED = [0, 7, 11, 0]
 
 
-def random_rows(seed: int, count: int, longest: int) -> list[dict[str, Any]]:
+def rows_of(seed: int, count: int, longest: int) -> list[dict[str, Any]]:
     """Documents of words of two to four letters, of which some are frequent."""
     chance = random.Random(seed)
     words = ["".join(chance.choices(LETTERS, k=chance.randint(2, 4))) for _ in range(60)]
-    weights = [1 / (n + 1) for n in range(len(words))]
-    return [
-        {
-            "id": f"{seed}.{number}",
-            "text": " ".join(chance.choices(words, weights, k=chance.randint(0, longest))),
-            "part": chance.randint(0, 5),
-        }
-        for number in range(count)
-    ]
+    return random_rows(chance, str(seed), words, 1, count, longest)
 
 
 @pytest.fixture(scope="module")
 def indexes(tmp_path_factory: pytest.TempPathFactory) -> list[Index]:
     """Few documents, several segments with deleted documents, more than a window, and stems."""
-    found = []
-    for number, (parts, every) in enumerate(zip(PARTS, DELETED, strict=True)):
-        path = tmp_path_factory.mktemp("groups") / "index"
-        analyzer = Analyzer(stemmer="english" if number == 3 else "none")
-        index: Index | None = None
-        for seed, (count, longest) in enumerate(parts):
-            rows = random_rows(10 * number + seed, count, longest)
-            if index is None:
-                index = Index.build(rows, path, store=["part"], threads=1, analyzer=analyzer)
-            else:
-                index.add(rows, threads=1)
-        assert index is not None
-        if every:
-            index.delete([f"{10 * number}.{n}" for n in range(0, parts[0][0], every)], threads=1)
-        found.append(index)
-    return found
+    folder = tmp_path_factory.mktemp("groups")
+    return [
+        built(
+            folder / str(number),
+            (rows_of(10 * number + n, *each) for n, each in enumerate(parts)),
+            delete,
+            analyzer=Analyzer(stemmer="english" if number == 3 else "none"),
+        )
+        for number, (parts, delete) in enumerate(zip(PARTS, DELETED, strict=True))
+    ]
 
 
 short = st.text(LETTERS, min_size=1, max_size=4)

@@ -44,6 +44,7 @@ from fastseq.search import searcher as searching
 from fastseq.search.ranking import RankingModel
 from fastseq.store.container import ContainerWriter
 from fastseq.store.folder import verify
+from tests.sampling import some
 from tests.search import random_queries
 
 SPACE = Analyzer(tokenizer="space")
@@ -146,7 +147,7 @@ def test_patterns_of_a_batch_share_words(pairs: dict[str, list[Path]], name: str
     same(*(Index.open(path).search(queries, 100) for path in pairs[name]))
 
 
-@pytest.mark.sample(7)
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 @pytest.mark.parametrize("name", ["one", "several", "second"])
 def test_hits_are_the_same(pairs: dict[str, list[Path]], name: str, model: RankingModel) -> None:
@@ -249,7 +250,7 @@ def test_interrupted_reordering(
 
 def test_random_queries(tmp_path: Path) -> None:
     """Queries of every type on small random indexes with fields, deletions and several segments."""
-    for seed in range(6):
+    for seed in some(range(6), 3):
         chance = random.Random(seed)
         made = random_queries.random_index(chance)
         indexes = []

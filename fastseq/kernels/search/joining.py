@@ -144,6 +144,37 @@ def begin_join(join, lists, postings, terms):
         _enter_run(join, lists, s)
 
 
+@inline
+def has_all(terms):
+    """Whether a segment has all terms of a phrase: none is -1."""
+    found = True
+    for i in range(len(terms)):
+        found = found and terms[i] >= 0
+    return found
+
+
+@inline
+def begin_phrase(join, postings, terms, dense, first, places, numbers, parts, part_blocks):
+    """Begin to intersect the lists of a phrase's terms, all of which the segment has; returns them.
+
+    dense     int64[2, n]  addresses of the bits and of the short positions of terms (0 for none),
+                           those of the phrase from `first` on
+    places    int64[3, S]  scratch
+    numbers   int64[…]     of which none is read
+    parts, part_blocks     as in Lists, `parts` and `block`
+    """
+    slots = len(terms)
+    lists = Lists(
+        postings.docs, postings.run_window, postings.run_count, places[0, :slots],
+        places[1, :slots], places[2, :slots], numbers[:0], numbers[:0], parts, part_blocks,
+    )  # fmt: skip
+    begin_join(join, lists, postings, terms)
+    for s in range(slots):
+        join.bits[s] = dense[0, first + s]
+        join.short[s] = dense[1, first + s]
+    return lists
+
+
 @helper
 def _next_common_window(join, lists):
     """Move all lists to the next window that all of them have, and order them; NO_WINDOW if there

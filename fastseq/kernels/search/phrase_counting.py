@@ -7,7 +7,7 @@ from numba import types
 
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import jit
-from fastseq.kernels.search.joining import Lists, begin_join, keep_candidate, next_candidates
+from fastseq.kernels.search.joining import begin_phrase, has_all, keep_candidate, next_candidates
 from fastseq.kernels.search.phrases import count_phrase, keep_matches, scratch_of
 
 _float32_at = array_at(types.float32)
@@ -41,19 +41,9 @@ def count_phrases(
         slots = last - first
         own = terms[first:last]
         own_offsets = offsets[first:last]
-        missing = False
-        for i in range(slots):
-            missing = missing or own[i] < 0
-        if missing:
+        if not has_all(own):
             continue
-        lists = Lists(
-            postings.docs, postings.run_window, postings.run_count, places[0, :slots],
-            places[1, :slots], places[2, :slots], numbers[:0], numbers[:0], no_parts, no_parts,
-        )  # fmt: skip
-        begin_join(join, lists, postings, own)
-        for s in range(slots):
-            join.bits[s] = dense[0, first + s]
-            join.short[s] = dense[1, first + s]
+        lists = begin_phrase(join, postings, own, dense, first, places, numbers, no_parts, no_parts)
         total = 0
         while True:
             found = next_candidates(join, lists, live, documents, np.float32(-1.0))

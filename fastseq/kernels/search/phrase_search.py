@@ -18,7 +18,7 @@ from fastseq.kernels.core.topk import (
     select_best,
     sort_descending,
 )
-from fastseq.kernels.search.joining import Lists, begin_join, next_candidates
+from fastseq.kernels.search.joining import begin_phrase, has_all, next_candidates
 from fastseq.kernels.search.phrases import count_phrase, keep_matches, scratch_of
 
 MOST_TF = 4096  # values of frequencies below this are in the table
@@ -78,19 +78,9 @@ def collect_phrases(
         slots = last - first
         own = terms[first:last]
         own_offsets = offsets[first:last]
-        missing = False
-        for i in range(slots):
-            missing = missing or own[i] < 0
-        if missing:
+        if not has_all(own):
             continue
-        lists = Lists(
-            postings.docs, postings.run_window, postings.run_count, places[0, :slots],
-            places[1, :slots], places[2, :slots], numbers[:0], numbers[:0], parts, part_blocks,
-        )  # fmt: skip
-        begin_join(join, lists, postings, own)
-        for s in range(slots):
-            join.bits[s] = dense[0, first + s]
-            join.short[s] = dense[1, first + s]
+        lists = begin_phrase(join, postings, own, dense, first, places, numbers, parts, part_blocks)
         weight = weights[q]
         while True:
             least = np.float32(-1.0)

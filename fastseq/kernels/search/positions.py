@@ -1,4 +1,4 @@
-"""Positions of terms in documents: inverting, merging and reading.
+"""Positions of terms in documents: inverting and merging.
 
 The positions of a posting are tf integers: the first position and the distances to each next one,
 as varints (kernels/core/varints.py). Those of all postings follow each other. The sizes in bytes of
@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastseq.kernels.core.jit import inline, jit
-from fastseq.kernels.core.varints import get, put, skip
+from fastseq.kernels.core.varints import put, skip
 from fastseq.kernels.search.postings import (
     DIGIT_BITS,
     LARGE_TF,
@@ -292,25 +292,3 @@ def place_merged_positions(out, at, postings, data, blocks, rows, terms, first):
                 start = end
             i = stop
         at[new] = np.int64(target) + first
-
-
-@jit
-def read_positions(positions, ends, postings, data, blocks, term):
-    """The positions of the postings of a term.
-
-    positions  int32[m]  those of posting i are positions[ends[i]:ends[i + 1]]; m is the sum of the
-                         term frequencies
-    ends       int64[postings of the term + 1]
-    """
-    first = np.uint64(postings.term_posting[term])
-    at = positions_start(postings, data, blocks, first)
-    out = np.int64(0)
-    ends[0] = 0
-    for i in range(len(ends) - 1):
-        position = np.int64(0)
-        for _ in range(frequency(postings, first + np.uint64(i))):
-            value, at = get(data, at)
-            position += value
-            positions[np.uint64(out)] = np.int32(position)
-            out += 1
-        ends[np.uint64(i + 1)] = out
