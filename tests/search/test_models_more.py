@@ -138,6 +138,20 @@ def test_parts_of_zero_and_less_are_hits(tmp_path: Path) -> None:
         assert not np.signbit(hits.scores[0, :4]).any() or value < 0
 
 
+@pytest.mark.parametrize("few", [1, 10, 40])
+def test_hits_whose_first_terms_have_negative_parts(tmp_path: Path, few: int) -> None:
+    """The rest of such a document's score comes from a far more frequent term."""
+    documents = [["rare", *["common"] * 4], *[["common", "other"]] * 3000, *[["other"]] * 100]
+    index = indexed(documents, tmp_path / "index")
+    model = Ranking(
+        weight=lambda s: np.where(s.df < 10, 3.0, 1.0),
+        part=lambda tf, length, s: np.where(s.df < 10, -1.0, tf),
+    )
+    hits = index.search("rare common", few, model)
+    assert hits.rows[0].tolist() == list(range(few))
+    assert (hits.scores == 1.0).all()
+
+
 def test_deleted_documents_are_no_hits(tmp_path: Path) -> None:
     ids = list(range(40))
     table = pa.table({"id": ids, "text": ["a b " * (1 + n % 3) for n in ids]})

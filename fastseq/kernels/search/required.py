@@ -316,7 +316,7 @@ def search_required(
             elif positive:
                 n, best_key = search_pruned(
                     scratch, n, best_key, np.float32(0.0), segment, kept, excluded, k, first_row,
-                    n_docs, base[q], allowed, ranges, window_0,
+                    n_docs, base[q], allowed, ranges, window_0, False,
                 )  # fmt: skip
             else:
                 n, best_key = search_all(

@@ -433,7 +433,7 @@ def add_hits(
 @optimised_helper
 def search_pruned(
     scratch, found, best_key, least, segment, terms, excluded, k, first_row, n_docs, base, allowed,
-    ranges, at,
+    ranges, at, signed,
 ):  # fmt: skip
     """The general case: every weight positive. Documents with a sum of 0 or less, as signed terms
     may have, are left out.
@@ -443,6 +443,7 @@ def search_pruned(
     least            a sum that every hit exceeds
     excluded         the number of lists after those of the terms whose documents cannot be hits
     ranges, at       as in `allowed_window`
+    signed           whether a term is
 
     Returns both, with this segment's.
     """
@@ -450,6 +451,8 @@ def search_pruned(
     if best_key > 0:
         threshold = max(threshold, threshold_of(segment, best_key, base))
     windows = windows_of(n_docs)
+    # the sum of a hit after the first terms may be 0 or less, where one is signed
+    is_probed = k <= FEW_HITS and not signed
     essential = terms
     while True:
         while essential > 0 and scratch.rest[essential - 1] <= threshold:
@@ -468,9 +471,9 @@ def search_pruned(
         while accumulated < terms:
             count = narrow(scratch, segment, accumulated, window, first, last)
             scratch.count[accumulated] = count
-            is_apart = accumulated >= essential or (total > 0 and k <= FEW_HITS)
+            is_apart = accumulated >= essential or (total > 0 and is_probed)
             if count > 0 and is_apart:
-                is_dense = scratch.bits[accumulated] != 0 and k <= FEW_HITS
+                is_dense = scratch.bits[accumulated] != 0 and is_probed
                 if count > (DENSE_COST if is_dense else PROBE_COST) * total:
                     break
             if count > 0:
@@ -615,7 +618,7 @@ def _search_segments(
         if positive and not (signed and exhaustive):
             n, best_key = search_pruned(
                 scratch, n, best_key, least, segment, kept, 0, k, first_row, n_docs, base, allowed,
-                ranges, window_0,
+                ranges, window_0, signed,
             )  # fmt: skip
         else:
             n, best_key = search_all(
