@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from fastseq import BM25, TFIDF, BoW, Index
 from fastseq.query import Boolean, Boost, Query, Term
+from fastseq.search import term_bits
 from fastseq.search.flat import flatten
 from fastseq.search.term_table import TermTable
 from fastseq.types import Texts
@@ -86,6 +87,26 @@ def test_both_ways_find_the_same_bits(
     counts = [int(np.count_nonzero(searcher.matched(query, model, filter))) for query in queries]
     assert index.count(queries, filter=filter) == counts
     assert [min(count, k) for count in counts] == hits.counts.tolist()
+
+
+@pytest.mark.parametrize("dense", [0, 8, 128, 1 << 20])
+@pytest.mark.parametrize("reorder", [False, True])
+def test_few_hits_are_the_first_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dense: int, reorder: bool
+) -> None:
+    """Words of all frequencies in three windows, with bits of none, some and all of them. All
+    documents as hits are added up without pruning."""
+    monkeypatch.setattr(term_bits, "_DENSE", dense)
+    words = [f"w{n}" for n in range(40)]
+    parts = [random_rows(random.Random(7), "0", words, 1, 135_000, 9)]
+    index = built(tmp_path / "index", parts, 13, reorder=reorder)
+    chance = random.Random(8)
+    queries = [" ".join(chance.choices(words, k=chance.randint(2, 6))) for _ in range(60)]
+    every = index.search(queries, len(index))
+    for k in (1, 10, 32, 33):
+        few = index.search(queries, k)
+        assert few.rows.tolist() == every.rows[:, :k].tolist()
+        assert few.scores.tobytes() == np.ascontiguousarray(every.scores[:, :k]).tobytes()
 
 
 def test_what_is_flat(indexes: list[Index]) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from fastseq import BM25, Analyzer, Index
 from fastseq.query import Boolean, Phrase, Query
-from fastseq.search import counting
+from fastseq.search import term_bits
 
 WORDS = [f"w{n}" for n in range(8)] + ["łódź"]
 STOP = "of"
@@ -120,8 +120,8 @@ def test_hits_and_counts_with_cached_terms(
 ) -> None:  # fmt: skip
     """With bits of no terms, some and all of them, and memory for the short positions of none, a
     few and all; in a batch and one by one, the first time and when all is cached."""
-    monkeypatch.setattr(counting, "_DENSE", dense)
-    monkeypatch.setattr(counting, "_MOST_SHORT", most)
+    monkeypatch.setattr(term_bits, "_DENSE", dense)
+    monkeypatch.setattr(term_bits, "_MOST_SHORT", most)
     index, model = Index.open(built.path), BM25(k1=K1, b=B)
     queries = [*map(Phrase, PHRASES)]
     for k in (1, 3, 40, 3):
