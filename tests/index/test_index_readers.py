@@ -30,8 +30,11 @@ def files(path: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize(
+    ("way", "query"), [("search", ["w1 w2 w3", "w4"]), ("find_one", "w1 w2 w3")]
+)
 def test_a_search_has_the_commit_that_it_began_with(
-    index: Index, documents: Documents, monkeypatch: pytest.MonkeyPatch
+    index: Index, documents: Documents, monkeypatch: pytest.MonkeyPatch, way: str, query: Any
 ) -> None:
     """Where another thread changes or refreshes the same Index in between."""
     before = hits_of(index)
@@ -44,12 +47,12 @@ def test_a_search_has_the_commit_that_it_began_with(
             index.compact()
         return found
 
-    original = Searcher.search
+    original = getattr(Searcher, way)
     with monkeypatch.context() as patch:
-        patch.setattr(Searcher, "search", changing)
-        first = index.search("w1 w2 w3", k=5)
+        patch.setattr(Searcher, way, changing)
+        first = index.search(query, k=5)
     assert len(index) < number
-    kept = built(documents.rows, index.path.parent / "kept").search("w1 w2 w3", k=5)
+    kept = built(documents.rows, index.path.parent / "kept").search(query, k=5)
     assert first.to_dicts() == kept.to_dicts()
     assert hits_of(index) != before
 

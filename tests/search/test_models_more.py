@@ -152,6 +152,17 @@ def test_hits_whose_first_terms_have_negative_parts(tmp_path: Path, few: int) ->
     assert (hits.scores == 1.0).all()
 
 
+def test_terms_of_deleted_documents_alone(tmp_path: Path) -> None:
+    """In one segment, between other terms, of which each is more frequent than those before."""
+    texts = ["a", *["b"] * 10, *["c"] * 80, *["d"] * 700]
+    table = pa.table({"id": range(len(texts)), "text": texts})
+    index = Index.build(table, tmp_path / "index", analyzer=SPACE, threads=1)
+    index.delete(range(1, 11))
+    index.add(pa.table({"id": [-1], "text": ["b"]}), threads=1)
+    hits = index.search("a b c d", 20, BoW())
+    assert hits.ids == [[0, *range(11, 30)]]
+
+
 def test_deleted_documents_are_no_hits(tmp_path: Path) -> None:
     ids = list(range(40))
     table = pa.table({"id": ids, "text": ["a b " * (1 + n % 3) for n in ids]})

@@ -508,7 +508,7 @@ def search_pruned(
                 below = bits_float(float_bits(threshold) - np.uint32(1))
             limit = max(np.float32(0.0), np.float32(below - scratch.rest[i + 1]))
             if scratch.bound[i] <= limit:
-                break
+                continue
             scratch.count[i] = narrow(scratch, segment, i, window, first, last)
             candidates = collect_one(scratch, segment, i, limit)
             for j in range(i + 1, terms):
