@@ -164,11 +164,9 @@ class ModelScorer:
 
     def known(self, table: TermTable) -> Known:
         """What is known of terms of a table, and becomes known meanwhile."""
-        known = self._known
-        if known.table is table:
-            return known
-        self.sources(table, _NO_TERMS)
-        return self._known
+        while (known := self._known).table is not table:  # another thread may use another table
+            self.sources(table, _NO_TERMS)
+        return known
 
     def learn(self, table: TermTable, numbers: list[int]) -> Known:
         """`known`, with the weights and impacts of terms, unless one stands for a group; for a

@@ -73,8 +73,7 @@ _TASK = 16  # queries that a thread takes at a time
 _GROUPED = 64  # queries with groups whose terms are gathered at a time
 _CACHED_MODELS = 8
 _CACHED_FILTERS = 16  # a byte for each row
-_CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
-_CACHED_WORDS = 1 << 13  # their lists: 64 bytes at most for each segment and cached model
+_CACHED_WORDS = 1 << 13  # their lists: 112 bytes at most for each segment and cached model
 
 
 class Searcher:

@@ -1,8 +1,8 @@
 """One query at a time.
 
 The NumPy calls that prepare a batch cost several times as much as the search for one short query.
-The numbers of its words are therefore looked up in a dict; of words without signs a kernel makes
-terms and weights in memory that is kept, and for other queries the arrays that a kernel takes are
+The numbers of its words are therefore looked up in a dict, and a kernel makes terms, weights and
+roles of them in memory that is kept. For phrases and patterns the arrays that a kernel takes are
 made of short lists. The hits have the bits of a batch.
 """
 
@@ -75,7 +75,7 @@ class Prepared(Protocol):
 
     @property
     def counter(self) -> Counter:
-        """The bits of frequent terms."""
+        """The numbers of documents that match, and the bits of frequent terms."""
         ...
 
     def passing(self, filter: Any) -> Passing:

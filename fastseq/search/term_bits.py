@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +26,7 @@ _MOST_DENSE = 64 << 20  # bytes of bits and places of a segment
 _ALLOCATED = 1 << 20
 _MOST_SHORT = 64 << 20  # bytes of short positions of a segment
 _NO_PLACES: Int32 = np.empty(0, np.int32)
+_MAKING = threading.Lock()
 
 
 class DenseTerms:
@@ -114,18 +114,23 @@ class TermBits:
     def __init__(self, collection: Collection, in_search_order: bool) -> None:
         self._leaves, self._in_search_order = collection.leaves, in_search_order
         self._lock = threading.Lock()
+        self._every: list[DenseTerms] | None = None
         # a table of terms, int64[S, N]: their addresses, -1 for those that were not asked for, and
         # the numbers of those that were
         self._found: tuple[TermTable | None, Int64, set[int]] = None, self._unknown(0), set()
         # the same of the bits and then those of the short positions
         self._phrase_found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
 
-    @cached_property
+    @property
     def _dense(self) -> list[DenseTerms]:
-        return [
-            DenseTerms(leaf, leaf.segment.search_places if self._in_search_order else None)
-            for leaf in self._leaves
-        ]
+        """Of each segment; there must never be two, since addresses of their arrays are kept."""
+        with _MAKING:
+            if self._every is None:
+                self._every = [
+                    DenseTerms(leaf, leaf.segment.search_places if self._in_search_order else None)
+                    for leaf in self._leaves
+                ]
+        return self._every
 
     def _unknown(self, terms: int) -> Int64:
         return np.full((len(self._leaves), terms), -1, np.int64)

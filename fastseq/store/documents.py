@@ -190,7 +190,8 @@ class StoredDocuments(ABC):
         check_columns(self.schema, names)
         if wanted.min() < 0 or wanted.max() >= self.num_rows:
             raise IndexError(f"{self.name}: rows must be from 0 to {self.num_rows - 1}")
-        if recent is not None and len(wanted) <= _FEW:
+        is_cached = all(name in self._cached for name in names)
+        if recent is not None and len(wanted) <= _FEW and not is_cached:
             few = self._few(wanted, names, recent)
             if few is not None:
                 return few
@@ -198,7 +199,7 @@ class StoredDocuments(ABC):
         ascending = wanted[order]
         group_of = np.searchsorted(self.starts, ascending, "right") - 1
         first = np.flatnonzero(np.diff(group_of, prepend=-1))
-        if all(name in self._cached for name in names) or (
+        if is_cached or (
             2 * len(first) > len(self.starts) - 1 > 1 and self._bytes <= CACHED_BYTES
         ):
             whole = pa.Table.from_arrays([self.column(name) for name in names], names)

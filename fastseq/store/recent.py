@@ -30,9 +30,12 @@ class Recent:
         return found
 
     def put(self, key: Hashable, value: Any, nbytes: int) -> None:
-        """Keep a value that takes a number of bytes."""
+        """Keep a value that takes a number of bytes, unless these are more than the limit."""
         with self._lock:
-            self.nbytes += nbytes - self._values.pop(key, (None, 0))[1]
+            self.nbytes -= self._values.pop(key, (None, 0))[1]
+            if nbytes > self.limit:
+                return
+            self.nbytes += nbytes
             self._values[key] = value, nbytes
             while self.nbytes > self.limit:
                 oldest = next(iter(self._values))

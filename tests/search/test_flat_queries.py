@@ -109,6 +109,29 @@ def test_few_hits_are_the_first_of_all(
         assert few.scores.tobytes() == np.ascontiguousarray(every.scores[:, :k]).tobytes()
 
 
+@pytest.mark.parametrize("k", [1, 10, 32])
+def test_few_hits_of_words_of_deleted_documents(tmp_path: Path, k: int) -> None:
+    """Two of the words have no document left in the first segment. Scratch memory is that of a
+    search for others with many more."""
+    chance = random.Random(3)
+    rows = [{"id": row, "text": chance.choice(["often", "even"])} for row in range(3000)]
+    rows[0]["text"] += " rare"
+    for row in range(300, 3000):
+        rows[row]["text"] += " frequent" * (1 + row % 3)
+    for row in range(100, 140):
+        rows[row]["text"] += " gone"
+        rows[row + 100]["text"] += " left"
+    more = [{"id": -1, "text": "gone left"}, {"id": -2, "text": "gone left rare frequent"}]
+    index = Index.build(rows, tmp_path / "index", threads=1)
+    index.add(more, threads=1)
+    index.delete([*range(100, 140), *range(200, 240)], threads=1)
+    query = "rare gone left frequent"
+    expected = index.search(query, len(index)).rows[0, :k].tolist()
+    assert index.search(["often even frequent", query], k, threads=1).rows[1].tolist() == expected
+    index.search("often even frequent", 33)
+    assert index.search(query, k).rows[0].tolist() == expected
+
+
 def test_what_is_flat(indexes: list[Index]) -> None:
     numbers = indexes[0]._searcher.table.numbers_of
     flat: list[Query] = [

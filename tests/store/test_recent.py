@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from fastseq.store.recent import Recent
 
-USES = st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 40)), max_size=60)
+SIZES = st.sampled_from([0, 1, 20, 33, 40, 100, 101])
+USES = st.lists(st.tuples(st.booleans(), st.integers(0, 6), SIZES), max_size=60)
 
 
 @given(USES)
@@ -18,7 +19,7 @@ def test_what_was_not_used_for_longest_goes_first(uses: list[tuple[bool, int, in
         known = [entry for entry in known if entry[0] != key]
         if is_put:
             recent.put(key, number, nbytes)
-            known.append((key, number, nbytes))
+            known += [(key, number, nbytes)] if nbytes <= 100 else []
         else:
             assert recent.get([key, "unknown"]) == [None if found is None else found[1], None]
             known += [] if found is None else [found]

@@ -236,6 +236,7 @@ def test_take_returns_the_given_rows(reader: StoredDocuments, table: pa.Table, c
     assert reader.columns == table.schema.names
     assert reader.schema.equals(table.schema)
     assert reader.take(rows).equals(table.take(pa.array(rows)))
+    assert reader.take(rows, [], Recent(1 << 20)).num_columns == 0
     some = reader.take(rows, ["kind", "id"])
     assert some.equals(table.select(["kind", "id"]).take(pa.array(rows)))
 

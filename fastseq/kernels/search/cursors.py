@@ -30,7 +30,7 @@ class Scratch(NamedTuple):
     seen: UInt8  # [WINDOW] all zero between queries
     candidates: Int32  # [WINDOW] documents that may pass the threshold
     partial: Float32  # [WINDOW] and their scores so far
-    postings: UInt32  # [WINDOW] and their postings of a term
+    postings: UInt32  # [WINDOW] and their postings of a term in the window
     keys: UInt64  # [capacity] the query's candidates
     spare: UInt64  # [capacity]
     weight: Float32  # [M] of the query's terms in a segment, M the longest query's

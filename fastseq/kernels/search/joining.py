@@ -65,7 +65,7 @@ class Join(NamedTuple):
     times: Int64  # [S] how many slots have the term of a first slot
     order: Int64  # [S] first slots, those with the fewest places in the window first; then others
     bits: Int64  # [S] the address of the bits of each slot (dense.py); 0 for none
-    short: Int64  # [S] that of the short positions of its term (counting.py); 0 for none
+    short: Int64  # [S] that of the short positions of its term (term_bits.py); 0 for none
     state: Int64  # [2] 1 inside of a window that all lists have; the number of first slots
     rows: Int64  # [TILE] the candidates: documents that all lists have
     column: Int64  # [TILE] of `places`, for each candidate: those left move without their places

@@ -25,7 +25,7 @@ def count_phrases(
     terms     int32[n]    of the segment, those of phrase q, two or more, from starts[q] on; -1 for
                           a word that it lacks
     dense     int64[2, n] the addresses of the bits of each (dense.py), and of its short positions
-                          (counting.py); 0 for none
+                          (term_bits.py); 0 for none
     offsets   int64[n]    of the words in their phrase, from 0
     live      uint8[documents] or uint8[0]; allowed uint8[rows] or uint8[0]
     places    int64[3, S]    scratch for lists of up to S words

@@ -60,7 +60,7 @@ def collect_phrases(
     terms     int32[n]    of the segment, those of phrase q from starts[q] on; -1 for a word that it
                           lacks
     dense     int64[2, n] the addresses of the bits of each (dense.py), and of its short positions
-                          (counting.py); 0 for none
+                          (term_bits.py); 0 for none
     offsets   int64[n]    of the words in their phrase, from 0
     weights, base  float32[Q]
     table     float32[MOST_TF]  value of each frequency, with slope and factor float32[…] as in
