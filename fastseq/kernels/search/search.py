@@ -68,9 +68,9 @@ SPARSE = 6144
 # A list up to this many times as long as those before it is accumulated too: looking one document
 # up costs about as much as adding that many postings.
 PROBE_COST = 6
-# The same of a list with bits (dense.py), for few hits and terms: with many hits, more documents are
-# looked up, and with many terms, each in more lists. In this way queries of 2 to 4 words take .7 of
-# the time, of 5 .85 and of 6 .95; of 8 they would take 1.3, of 20 3.5.
+# The same of a list with bits (dense.py), for few hits and few terms: of many hits more documents
+# are looked up, and of many terms each in more lists. Queries of 2 to 4 words take .7 of the time
+# so, of 5 .85 and of 6 .95; of 8 they would take 1.3, of 20 3.5.
 DENSE_COST = 1
 FEW_HITS = 32
 FEW_TERMS = 6
