@@ -25,7 +25,7 @@ from fastseq.kernels.search.segments import (
     first_run,
     ranked_part,
 )
-from fastseq.search import searcher
+from fastseq.search import scorer, searcher
 from tests.naive.commits import combine
 
 
@@ -88,7 +88,7 @@ def test_searches_between_the_parts_of_another(
 ) -> None:
     """The cached terms grow, are replaced and are cleared while a search uses them."""
     expected = Index.open(three).search(QUERIES, 20, threads=1)
-    monkeypatch.setattr(searcher, "_CACHED_IMPACTS", impacts)
+    monkeypatch.setattr(scorer, "_CACHED_IMPACTS", impacts)
     monkeypatch.setattr(searcher, "_CACHED_WORDS", words)
     index = Index.open(three)
     whole: Callable[..., None] = kernels.search
