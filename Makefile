@@ -52,8 +52,9 @@ test: $(VENV)/.installed-test ## lint, and run the tests on a sample of the larg
 test-all: ## the same on all of the randomised and exhaustive suites
 	FASTSEQ_TESTS=all $(MAKE) test
 
-# One run of pytest uses one processor. Parts of about the same length keep two of them busy. With the
-# first runs what compiles few kernels: two parts that begin together would compile the same ones.
+# One run of pytest uses one processor. Parts of about the same length keep two of them busy. Two parts
+# that begin together would compile the same kernels, so beside the first part (make takes its targets
+# in order, each once) run those that compile few.
 PARTS := search models rest index
 TESTS_search := tests/search
 TESTS_index := tests/index tests/store

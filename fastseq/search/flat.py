@@ -26,7 +26,7 @@ class FlatQuery(NamedTuple):
     """The words of a flat query, by their numbers in a table of terms.
 
     scored    of required and optional words, repeated where they are
-    required, excluded  each once
+    required, excluded  as they are given, repeated where they are
     boosts    of scored words, where they are not 1
     """
 

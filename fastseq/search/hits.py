@@ -367,10 +367,10 @@ class Hits:
         ids = rows[missing].tolist() if column is None or stored is None else _ids(stored, column)
         # a value of a nested type may be changed by the caller
         is_kept = stored is not None and not any(kind.num_fields for kind in stored.schema.types)
-        for at, *row in zip(missing, ids, fields, strict=True):
-            found[at] = tuple(row)
+        for at, id, row in zip(missing, ids, fields, strict=True):
+            found[at] = id, row
             if is_kept:
-                nbytes = _ROW_BYTES + sum(map(getsizeof, row[1].values()))
+                nbytes = _ROW_BYTES + sum(map(getsizeof, row.values()))
                 collection.recent.put(keys[at], found[at], nbytes)
         return found
 
