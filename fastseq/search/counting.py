@@ -89,9 +89,7 @@ class Counter:
         self._count(counts, ids, dense, np.array(roles, np.uint8), starts, max(sizes), passing)
         return counts
 
-    def count_one(
-        self, table: TermTable, query: FlatQuery, passing: Sequence[PassingBits]
-    ) -> int:
+    def count_one(self, table: TermTable, query: FlatQuery, passing: Sequence[PassingBits]) -> int:
         """`count_flat` of one query, in less than half of the time."""
         own = [*dict.fromkeys(query.required or query.scored)]
         excluded = [*dict.fromkeys(query.excluded)]

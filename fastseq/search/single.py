@@ -2,7 +2,7 @@
 
 The NumPy calls that prepare a batch cost several times as much as the search for one short query.
 The numbers of its words are therefore looked up in a dict, and a kernel makes terms, weights and
-roles of them in memory that is kept. For phrases and patterns the arrays that a kernel takes are
+roles of them in memory that is reused. For phrases and patterns the arrays that a kernel takes are
 made of short lists. The hits have the bits of a batch.
 """
 
@@ -86,13 +86,11 @@ class Prepared(Protocol):
 class _Memory(NamedTuple):
     """What the search for at most _MOST_TERMS terms needs.
 
-    scratch   the addresses of `kept`
-    capacity  of its keys
-    others    of one query, as the kernel takes them
+    scratch  the addresses of `kept`
+    others   of one query, as the kernel takes them
     """
 
     scratch: Int64
-    capacity: int
     starts: Int64  # [2]
     terms: Int32  # [_MOST_TERMS]
     weights: Float32  # [_MOST_TERMS]
@@ -217,14 +215,10 @@ class SingleSearch:
         starts, terms, weights = memory.starts, memory.terms, memory.weights
         given = np.array(numbers, np.int32)
         sizes = len(query.scored), len(required)
-        status = weigh_flat(
-            starts, terms, weights, memory.roles, given, *sizes, known.weights
-        )
+        status = weigh_flat(starts, terms, weights, memory.roles, given, *sizes, known.weights)
         if status == UNKNOWN:
             known = scorer.learn(table, numbers)
-            status = weigh_flat(
-                starts, terms, weights, memory.roles, given, *sizes, known.weights
-            )
+            status = weigh_flat(starts, terms, weights, memory.roles, given, *sizes, known.weights)
         if status == UNMATCHED:
             self._give_back(memory)
             return no_hits(1, k)
@@ -311,17 +305,15 @@ class SingleSearch:
 
     def _take_memory(self, k: int) -> _Memory:
         """Memory for k hits, reused (list.pop and append are atomic)."""
-        capacity = cursors.key_capacity(k)
         try:
             memory = self._memory.pop()
         except IndexError:
             memory = None
-        # a buffer for a far larger k would let the threshold lag behind
-        if memory is not None and capacity <= memory.capacity <= 4 * capacity:
+        if memory is not None and cursors.fits(memory.kept, k, _MOST_TERMS):
             return memory
         kept = cursors.make_scratch(k, _MOST_TERMS)
         return _Memory(
-            kept.addresses, capacity, np.zeros(2, np.int64), np.empty(_MOST_TERMS, np.int32),
+            kept.addresses, np.zeros(2, np.int64), np.empty(_MOST_TERMS, np.int32),
             np.empty(_MOST_TERMS, np.float32), np.empty(_MOST_TERMS, np.uint8), kept,
         )  # fmt: skip
 

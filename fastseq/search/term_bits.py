@@ -123,7 +123,7 @@ class TermBits:
 
     @property
     def _dense(self) -> list[DenseTerms]:
-        """Of each segment; there must never be two, since addresses of their arrays are kept."""
+        """Of each segment, made once: callers hold addresses of the arrays of these objects."""
         with _MAKING:
             if self._every is None:
                 self._every = [

@@ -20,12 +20,12 @@ import numpy as np
 
 from fastseq.kernels.core.arrays import Float32, Int64, UInt16
 from fastseq.kernels.core.jit import helper, inline, optimised_helper
+from fastseq.kernels.search.cursors import NO_WINDOW
 from fastseq.kernels.search.dense import dense_of, has_bit, rank_of
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
 from fastseq.kernels.search.postings import WINDOW_BITS, find_document
 from fastseq.kernels.simd.bytes import equal32, greater64, trailing_zeros
 
-NO_WINDOW = 1 << 30
 TILE = 1024  # documents of the shortest list that are looked for in the others at a time
 VECTOR = 32  # entries of a list that are compared with a document at once
 

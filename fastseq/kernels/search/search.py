@@ -12,7 +12,8 @@ In a window the postings of the essential terms are accumulated, and of the next
 much more frequent. A document that could still reach the threshold with the rest is looked up in
 the other lists, in order, until it no longer can. If the last essential term is much more frequent
 than those before it, it is not accumulated: a hit with none of those must have a large part of it,
-so that only the documents with such parts are looked up. A batch at k = 10 takes .8 of the time so.
+so that only the documents with such parts are looked up. With that and the bits of frequent terms,
+a batch at k = 10 takes .8 to .9 of the time.
 
 Whatever the split, a document's score is the float32 sum of its terms' impacts in that one order,
 which depends on the collection's statistics alone: so pruned and exhaustive search give the same
