@@ -33,8 +33,9 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError, quoted
 from fastseq.index.collection import Collection
+from fastseq.kernels.search.columns import count_bins, count_elements, count_values
 from fastseq.settings import strings, whole
-from fastseq.types import Float32, Int32, Int64, UInt64, ranges
+from fastseq.types import Float32, Int32, Int64, UInt8, UInt64
 
 if TYPE_CHECKING:
     from fastseq.store.column_values import ColumnValues
@@ -240,50 +241,46 @@ def facet_counts(
 
     most = None if most is None else whole("most", most, 1)
     column = stored_column(collection, request.column)
-    size = len(column.values)
-    is_mask = matches.dtype in (np.bool_, np.uint8)
-    if column.offsets is None:
-        codes = column.codes[matches.view(np.bool_) if is_mask else matches]
-        # null, -1, is counted first
-        counts = np.bincount(codes + np.int32(1), minlength=size + 1)
-        missing, counts = counts[0], counts[1:]
-        lengths = None
+    if matches.dtype in (np.bool_, np.uint8):
+        marks = (matches != 0).view(np.uint8)
     else:
-        lengths, codes = _elements(column, np.flatnonzero(matches) if is_mask else matches)
-        counts, missing = np.bincount(codes, minlength=size), np.count_nonzero(lengths == 0)
+        marks = np.zeros(collection.rows, np.uint8)
+        marks[matches] = 1
     if request.interval is None and request.ranges is None:
+        counts, missing = _value_counts(column, marks)
         found = np.flatnonzero(counts)
         fewer = (counts.max(initial=0) - counts[found]).view(np.uint64)
         best = found[smallest([fewer], found, most)]
         values, other = column.results(best), counts.sum() - counts[best].sum()
-        return Facet(column.name, values, counts[best], int(other), int(missing))
+        return Facet(column.name, values, counts[best], int(other), missing)
     if request.interval is not None:
         labels, bins = interval_bins(column, request.interval)
     else:
         labels, bins = range_bins(column, request.ranges or ())
-    if lengths is None:
+    binned = np.zeros(len(labels) + 1, np.int64)
+    if column.offsets is None:
+        counts, missing = _value_counts(column, marks)
         # sums of integers below 2^53: exact
-        binned = np.bincount(bins, counts, len(labels) + 1).astype(np.int64)
+        binned[:] = np.bincount(bins, counts, len(binned))
     else:
-        owners = np.repeat(np.arange(len(lengths)), lengths)
-        pairs = np.unique(owners * (len(labels) + 1) + bins[codes])
-        binned = np.bincount(pairs % (len(labels) + 1), minlength=len(labels) + 1)
+        last = np.full(len(binned), -1)
+        missing = count_bins(binned, last, bins, column.codes, column.offsets, marks)
     shown = np.arange(len(labels)) if request.interval is None else np.flatnonzero(binned[:-1])
     values = [labels[i] for i in shown.tolist()]
-    return Facet(column.name, values, binned[shown], int(binned[-1]), int(missing))
+    return Facet(column.name, values, binned[shown], int(binned[-1]), missing)
 
 
-def _elements(column: ColumnValues, rows: npt.NDArray[Any]) -> tuple[Int64, Int32]:
-    """int64[m] the number of elements of the lists of some rows, and their codes."""
-    assert column.offsets is not None
-    first = column.offsets[rows]
-    lengths = column.offsets[rows + 1] - first
-    if 4 * len(rows) < len(column.offsets) or not np.all(rows[1:] > rows[:-1]):
-        return lengths, column.codes[ranges(first, lengths)]
-    # of many rows: half of the time
-    is_match = np.zeros(len(column.offsets) - 1, np.bool_)
-    is_match[rows] = True
-    return lengths, column.codes[np.repeat(is_match, np.diff(column.offsets))]
+def _value_counts(column: ColumnValues, matches: UInt8) -> tuple[Int64, int]:
+    """int64[D] the matches with each distinct value, and the number of those without any.
+
+    matches : uint8[rows], 1 for each
+    """
+    if column.offsets is None:
+        counts = np.zeros(len(column.values) + 1, np.int64)
+        count_values(counts, column.codes, matches)
+        return counts[1:], int(counts[0])
+    counts = np.zeros(len(column.values), np.int64)
+    return counts, count_elements(counts, column.codes, column.offsets, matches)
 
 
 # ---- order

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fastseq.errors import DataError, quoted
+from fastseq.kernels.search.columns import distinct_elements
 from fastseq.store.arrays import (
     element_type,
     is_null,
@@ -36,6 +37,7 @@ from fastseq.store.nested import column_at, field_at, no_column, top_level
 from fastseq.types import Int32, Int64, offsets_of
 
 _NULL = -1
+_LONG = 32  # elements of a list
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +107,8 @@ def load_column(
     values, codes = _encoded([array.flatten() for array in arrays], element)
     ends = [list_offsets(array) for array in arrays]
     lengths = np.concatenate([np.zeros(0, np.int64), *map(np.diff, ends)])
-    codes, lengths = _distinct(codes, lengths, len(values))
-    return ColumnValues(name, kind, values, codes, offsets_of(lengths))
+    codes, offsets = _distinct(codes, offsets_of(lengths))
+    return ColumnValues(name, kind, values, codes, offsets)
 
 
 def _is_ordered(kind: pa.DataType) -> bool:
@@ -202,14 +204,11 @@ def _encoded_values(arrays: Sequence[pa.Array], kind: pa.DataType) -> tuple[pa.A
     return values.take(pa.array(order)), ranks[np.concatenate(numbers)]
 
 
-def _distinct(codes: Int32, lengths: Int64, values: int) -> tuple[Int32, Int64]:
-    """The codes of lists, and their lengths, without nulls and repetitions, ascending."""
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    keys = rows * values + codes
-    if np.all(codes >= 0):
-        if np.all(keys[1:] > keys[:-1]):
-            return codes, lengths
-    else:
-        keys = keys[codes >= 0]
-    rows, codes = np.divmod(np.unique(keys), max(values, 1))
-    return codes.astype(np.int32), np.bincount(rows, minlength=len(lengths))
+def _distinct(codes: Int32, offsets: Int64) -> tuple[Int32, Int64]:
+    """The codes of lists without nulls and repetitions, ascending, and their offsets; both are
+    changed."""
+    for row in np.flatnonzero(np.diff(offsets) > _LONG).tolist():
+        codes[offsets[row] : offsets[row + 1]].sort()
+    distinct_elements(codes, offsets)
+    size = int(offsets[-1])
+    return (codes if size == len(codes) else codes[:size].copy()), offsets
