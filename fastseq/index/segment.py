@@ -446,11 +446,15 @@ class Segment(Field):
                 source.verify(DOCUMENTS, start, stop)
                 return data[start:stop]
 
+            def read_many(starts: list[int], stops: list[int]) -> list[Any]:
+                source.verify_ranges(DOCUMENTS, np.array(starts), np.array(stops))
+                return [data[start:stop] for start, stop in zip(starts, stops, strict=True)]
+
             rows, sizes = self._counts(GROUP_ROWS), self._counts(GROUP_BYTES)
             if len(rows) != len(sizes) or int(sizes.sum(dtype=np.int64)) != len(data):
                 raise self.damaged(GROUP_BYTES, "not the groups of the documents")
             schema = source.array(DOCUMENT_SCHEMA, np.uint8)
-            reader = DocumentReader(str(source.path), read, schema, rows, sizes)
+            reader = DocumentReader(str(source.path), read, schema, rows, sizes, read_many)
         if reader.num_rows != self.documents:
             raise self.damaged(DOCUMENTS, "not the rows of the index")
         return reader

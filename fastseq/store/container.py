@@ -16,6 +16,7 @@ import json
 import math
 import mmap
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,7 +25,7 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.store import disk
-from fastseq.types import Int64, ranges
+from fastseq.types import Int64
 
 CHUNK = 1 << 14
 _ALIGNMENT = 64
@@ -199,44 +200,58 @@ class Container:
     def verify(self, name: str, start: int, stop: int) -> None:
         """Verify the chunks of the elements from start to stop of an array, each once. Raises
         FormatError where one is damaged."""
-        for chunk in self._damaged(name, start, stop):
-            raise FormatError(
-                f"{self.path}: damaged: the checksum of {name} is wrong, in its chunk {chunk}"
-            )
+        self._refuse_damaged(name, self._damaged(name, self._new_chunks(name, start, stop)))
 
     def verify_ranges(self, name: str, starts: Int64, stops: Int64) -> None:
         """`verify` for several ranges, int64[n] each."""
-        size = self._arrays[name][0].itemsize
-        first, last = starts * size // CHUNK, -(-stops * size // CHUNK)
-        first, last = first[starts < stops], last[starts < stops]
-        for chunk in np.unique(ranges(first, last - first)).tolist():
-            self.verify(name, chunk * CHUNK // size, (chunk + 1) * CHUNK // size)
+        size, base = self._arrays[name][0].itemsize, self._first_chunk[name]
+        some = starts < stops
+        first, last = starts[some] * size // CHUNK, -(-stops[some] * size // CHUNK)
+        if not len(first):
+            return
+        chunks = int(last.max())
+        begun = np.bincount(first, minlength=chunks) - np.bincount(last, minlength=chunks)[:chunks]
+        verified = np.frombuffer(self._verified, np.uint8, chunks, base)
+        wanted = np.flatnonzero((np.cumsum(begun) > 0) & (verified == 0))
+        self._refuse_damaged(name, self._damaged(name, wanted.tolist()))
+
+    def _refuse_damaged(self, name: str, chunks: list[int]) -> None:
+        if chunks:
+            raise FormatError(
+                f"{self.path}: damaged: the checksum of {name} is wrong, in its chunk {chunks[0]}"
+            )
 
     def is_intact(self) -> bool:
         """Read every byte."""
         end = 0
         for name, (kind, offset, count) in sorted(self._arrays.items(), key=lambda a: a[1][1]):
-            if any(memoryview(self._mapped)[end:offset]) or self._damaged(name, 0, count):
+            if any(memoryview(self._mapped)[end:offset]) or self._damaged(
+                name, self._new_chunks(name, 0, count)
+            ):
                 return False
             end = max(end, offset + count * kind.itemsize)
         return not any(memoryview(self._mapped)[end : self._end])
 
-    def _damaged(self, name: str, start: int, stop: int) -> list[int]:
-        """The chunks of an array, among those of some elements, with a wrong checksum."""
-        kind, offset, count = self._arrays[name]
+    def _new_chunks(self, name: str, start: int, stop: int) -> Iterable[int]:
+        """The chunks of some elements of an array that are not verified yet."""
+        kind, _, count = self._arrays[name]
         first = start * kind.itemsize // CHUNK
         last = -(-min(stop, count) * kind.itemsize // CHUNK)
-        base, end = self._first_chunk[name], offset + count * kind.itemsize
+        base = self._first_chunk[name]
         if start >= stop or 0 not in self._verified[base + first : base + last]:
-            return []
+            return ()
+        return [chunk for chunk in range(first, last) if not self._verified[base + chunk]]
+
+    def _damaged(self, name: str, chunks: Iterable[int]) -> list[int]:
+        """Those of some chunks of an array that have a wrong checksum; the others are verified."""
+        kind, offset, count = self._arrays[name]
+        base, end = self._first_chunk[name], offset + count * kind.itemsize
         view = memoryview(self._mapped)
         wrong = []
-        for chunk in range(first, last):
-            if not self._verified[base + chunk]:
-                at = offset + chunk * CHUNK
-                found = zlib.crc32(view[at : min(at + CHUNK, end)])
-                if found == self._checksums[base + chunk]:
-                    self._verified[base + chunk] = 1
-                else:
-                    wrong.append(chunk)
+        for chunk in chunks:
+            at = offset + chunk * CHUNK
+            if zlib.crc32(view[at : min(at + CHUNK, end)]) == self._checksums[base + chunk]:
+                self._verified[base + chunk] = 1
+            else:
+                wrong.append(chunk)
         return wrong

@@ -243,6 +243,7 @@ class DocumentReader(StoredDocuments):
     Parameters
     ----------
     read : the bytes of the groups from offset `start` to `stop`; may raise FormatError
+    read_many : `read` of several ranges, n each; default: one by one
     schema : the schema's IPC message
     rows, sizes : of each group
 
@@ -252,13 +253,16 @@ class DocumentReader(StoredDocuments):
     def __init__(
         self, name: str, read: Callable[[int, int], Any], schema: Any, rows: npt.ArrayLike,
         sizes: npt.ArrayLike,
+        read_many: Callable[[list[int], list[int]], Sequence[Any]] | None = None,
     ) -> None:  # fmt: skip
         self._places = offsets_of(sizes)
         self._source = read
         with reading_documents(name):
             known = ipc.read_schema(pa.py_buffer(schema))
         super().__init__(name, known, rows, int(self._places[-1]))
-        self._reader = RecordBatchReader(read, known)
+        self._reader = RecordBatchReader(
+            read_many or (lambda starts, stops: list(map(read, starts, stops))), known
+        )
         self._number = next(_readers)
 
     def group(self, number: int) -> Any:

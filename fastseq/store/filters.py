@@ -40,11 +40,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastseq.errors import DataError, SettingsError, quoted
+from fastseq.kernels.search.columns import lists_with
 from fastseq.store.arrays import element_type, list_offsets, number_array, string_scalar
 from fastseq.store.documents import StoredDocuments
 from fastseq.store.files import reason
 from fastseq.store.nested import column_at, field_at, no_column, top_level
-from fastseq.types import offsets_of
 
 Literal = Decimal | str | bool | None
 
@@ -300,9 +300,9 @@ def _has(array: pa.Array, name: str, literal: Literal) -> pa.BooleanArray:
         elements = elements.dictionary_decode()
     if element_type(elements.type) is not None:
         raise DataError(f"the column {quoted(name)} is {kind}, which a filter cannot compare")
-    equal = _where(compare(elements, name, "=", literal))
-    before = offsets_of(equal)[list_offsets(array)]
-    found = (before[1:] > before[:-1]).view(np.uint8)
+    places = np.flatnonzero(_where(compare(elements, name, "=", literal)))
+    found = np.empty(len(array), np.uint8)
+    lists_with(found, places, list_offsets(array))
     known = number_array(found, np.uint8).cast(pa.bool_())
     return pc.if_else(pc.is_valid(array), known, _UNKNOWN)
 

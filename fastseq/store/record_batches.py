@@ -23,14 +23,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
-from fastseq.types import Int64, UInt8
+from fastseq.types import Int64, UInt8, offsets_of
 
 _PREFIX = Struct("<II")  # of a message: a continuation marker and the bytes of its metadata
 _CONTINUATION = 0xFFFFFFFF
 _HEAD = 4096  # bytes that are read first: they have the metadata of most streams
 _RECORD_BATCH = 3  # of MessageHeader
 _ZSTD = 1  # of CompressionType
-_INT16, _INT32, _INT64 = Struct("<H"), Struct("<i"), Struct("<q")
+_INT16, _INT32 = Struct("<H"), Struct("<i")
+_NONE = np.zeros(8, np.uint8)  # the length, int64, of a buffer without bytes
 
 
 class _Streams(NamedTuple):
@@ -67,11 +68,14 @@ class RecordBatchReader:
 
     Parameters
     ----------
-    read : the bytes from one offset to another, as an object with the buffer interface
+    read : the bytes of several ranges, from one offset each to another, as objects with the buffer
+        interface
     schema : of the streams, without dictionaries, views and run-end encoding
     """
 
-    def __init__(self, read: Callable[[int, int], Any], schema: pa.Schema) -> None:
+    def __init__(
+        self, read: Callable[[list[int], list[int]], Sequence[Any]], schema: pa.Schema
+    ) -> None:
         self._read = read
         self._schema = schema
         self._layouts: list[_Layout] = []
@@ -99,10 +103,7 @@ class RecordBatchReader:
             kind = self._schema.types[number]
             (node, first), (last_node, last) = self._first[number : number + 2]
             nodes = streams.nodes[:, node:last_node].reshape(len(bounds), 2 * (last_node - node))
-            buffers = [
-                self._buffers(streams.starts[:, buffer].tolist(), streams.stops[:, buffer].tolist())
-                for buffer in range(first, last)
-            ]
+            buffers = self._buffers(streams.starts[:, first:last], streams.stops[:, first:last])
             if apart:
                 buffers = [[pa.py_buffer(one.to_pybytes()) for one in many] for many in buffers]
             own = zip(*buffers, strict=True) if buffers else repeat(())
@@ -117,10 +118,13 @@ class RecordBatchReader:
         left = np.arange(len(bounds))
         while len(left):
             layout = next(known, None) or self._new_layout(*bounds[left[0]])
+            firsts = [bounds[number][0] for number in left.tolist()]
+            ends = [
+                min(bounds[number][1], start + layout.end)
+                for number, start in zip(left.tolist(), firsts, strict=True)
+            ]
             heads = np.zeros((len(left), layout.end), np.uint8)
-            for head, number in zip(heads, left.tolist(), strict=True):
-                start, stop = bounds[number]
-                found = self._read(start, min(stop, start + layout.end))
+            for head, found in zip(heads, self._read(firsts, ends), strict=True):
                 head[: len(found)] = np.frombuffer(found, np.uint8)
             same = np.all(heads[:, layout.is_fixed] == layout.fixed, axis=1)
             ints = [
@@ -129,7 +133,7 @@ class RecordBatchReader:
             ]
             these, left = left[same], left[~same]
             rows[these], pairs[these] = ints[1], np.concatenate(ints[2:], axis=1)
-            bodies[these, 0] = [bounds[number][0] + layout.end for number in these.tolist()]
+            bodies[these, 0] = np.array(firsts)[same] + layout.end
         places = pairs[:, 2 * nodes :].reshape(len(bounds), buffers, 2)
         starts = bodies + places[:, :, 0]
         stops = starts + places[:, :, 1]
@@ -141,38 +145,62 @@ class RecordBatchReader:
     def _new_layout(self, start: int, stop: int) -> _Layout:
         """The layout of the metadata of a stream, which is one of the known layouts from then on:
         there is one for each version of Arrow that wrote some of the streams."""
-        head = memoryview(self._read(start, min(stop, start + _HEAD)))
+        head = self._view(start, min(stop, start + _HEAD))
         begin, end = _metadata(head, 0)
         if end + _PREFIX.size > len(head):
-            head = memoryview(self._read(start, min(stop, start + end + _HEAD)))
+            head = self._view(start, min(stop, start + end + _HEAD))
         if not ipc.read_schema(pa.py_buffer(head[:end])).equals(self._schema):
             raise ValueError("not the schema of the index")
         begin, end = _metadata(head, end)
         if end > len(head):
-            head = memoryview(self._read(start, min(stop, start + end)))
+            head = self._view(start, min(stop, start + end))
         self._layouts.append(_layout_of(head[:end], begin, self._first[-1]))
         return self._layouts[-1]
 
-    def _buffers(self, starts: list[int], stops: list[int]) -> list[pa.Buffer]:
-        """The contents of buffers. They are decompressed together, as one sequence of frames: a
-        call takes 20 µs, however few the bytes are."""
-        frames, lengths = [], []
-        found: list[pa.Buffer | None] = []
-        for start, stop in zip(starts, stops, strict=True):
-            raw = self._read(start, stop) if start < stop else bytes(_INT64.size)
-            (length,) = _INT64.unpack_from(raw)
-            if length > 0:
-                frames.append(raw[_INT64.size :])
-                lengths.append(length)
-            # -1: stored as they are
-            found.append(None if length > 0 else pa.py_buffer(raw[_INT64.size :]))
-        if not frames:
-            return found
-        every = self._codec.decompress(b"".join(frames), sum(lengths))
-        if every.size != sum(lengths):
-            raise ValueError("a buffer of another length")
-        parts = map(every.slice, accumulate(lengths, initial=0), lengths)
-        return [next(parts) if buffer is None else buffer for buffer in found]
+    def _view(self, start: int, stop: int) -> memoryview:
+        (found,) = self._read([start], [stop])
+        return memoryview(found)
+
+    def _buffers(self, starts: Int64, stops: Int64) -> list[list[pa.Buffer]]:
+        """Of each of B buffers its contents in G streams. They are decompressed together, as one
+        sequence of frames: a call takes 20 µs, however few the bytes are.
+
+        starts, stops : int64[G, B]
+        """
+        if not starts.size:
+            return [[] for _ in range(starts.shape[1])]
+        low = starts.min(axis=1)
+        spans = [
+            np.frombuffer(span, np.uint8)
+            for span in self._read(low.tolist(), stops.max(axis=1).tolist())
+        ]
+        raw = np.concatenate([*spans, _NONE])
+        places = offsets_of([len(span) for span in spans])[:-1, np.newaxis]
+        begin, end = [(at - low[:, np.newaxis] + places).T.reshape(-1) for at in (starts, stops)]
+        is_empty = begin == end
+        # of an empty one those of the end of `raw`
+        heads = np.where(is_empty, len(raw) - len(_NONE), begin)
+        begin = np.where(is_empty, end, begin + len(_NONE))
+        if np.any(begin > end):
+            raise ValueError("a buffer without its length")
+        lengths = raw[heads[:, np.newaxis] + np.arange(len(_NONE))].view(np.int64).reshape(-1)
+        view = memoryview(raw)
+        is_compressed = lengths > 0  # -1: stored as they are
+        bounds = list(zip(begin.tolist(), end.tolist(), strict=True))
+        frames = [view[a:b] for (a, b), one in zip(bounds, is_compressed, strict=True) if one]
+        sizes = lengths[is_compressed].tolist()
+        parts: Iterator[pa.Buffer] = iter(())
+        if frames:
+            every = self._codec.decompress(b"".join(frames), sum(sizes))
+            if every.size != sum(sizes):
+                raise ValueError("a buffer of another length")
+            parts = map(every.slice, accumulate(sizes, initial=0), sizes)
+        found = [
+            next(parts) if one else pa.py_buffer(view[a:b])
+            for (a, b), one in zip(bounds, is_compressed.tolist(), strict=True)
+        ]
+        streams = len(starts)
+        return [found[first : first + streams] for first in range(0, len(found), streams)]
 
 
 def _metadata(view: memoryview, at: int) -> tuple[int, int]:

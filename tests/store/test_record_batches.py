@@ -62,9 +62,11 @@ def reader_of(parts: list[bytes], schema: pa.Schema) -> tuple[RecordBatchReader,
     whole = b"xyz" + b"".join(parts)
     ends = np.cumsum([3, *map(len, parts)]).tolist()
     data = np.frombuffer(whole, np.uint8)
-    return RecordBatchReader(lambda a, b: data[a:b], schema), list(
-        pairwise(ends)
-    )
+
+    def read(starts: list[int], stops: list[int]) -> list[Any]:
+        return [data[start:stop] for start, stop in zip(starts, stops, strict=True)]
+
+    return RecordBatchReader(read, schema), list(pairwise(ends))
 
 
 @settings(deadline=None, max_examples=30)

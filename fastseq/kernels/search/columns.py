@@ -95,14 +95,15 @@ def distinct_elements(codes: Int32, offsets: Int64) -> None:
 
 
 @jit
-def any_of_lists(found: UInt8, is_wanted: UInt8, offsets: Int64) -> None:
-    """found uint8[rows]: 1 where an element of a list is wanted, else 0.
+def lists_with(found: UInt8, places: Int64, offsets: Int64) -> None:
+    """found uint8[rows]: 1 where a list has one of some elements, else 0.
 
-    is_wanted  uint8[E]         1 or 0
-    offsets    int64[rows + 1]  list i has the elements from offsets[i] to offsets[i + 1]
+    places   int64[n]         of the elements, ascending
+    offsets  int64[rows + 1]  list i has the elements from offsets[i] to offsets[i + 1]; ascending
     """
+    at, n = np.uint64(0), np.uint64(len(places))
     for row in range(np.uint64(len(found))):
-        one = np.uint8(0)
-        for i in range(np.uint64(offsets[row]), np.uint64(offsets[row + _U1])):
-            one |= is_wanted[i]
-        found[row] = one
+        stop = offsets[row + _U1]
+        found[row] = np.uint8(at < n and places[at] < stop)
+        while at < n and places[at] < stop:
+            at += _U1
