@@ -154,8 +154,9 @@ class RecordBatchReader:
         begin, end = _metadata(head, end)
         if end > len(head):
             head = self._view(start, min(stop, start + end))
-        self._layouts.append(_layout_of(head[:end], begin, self._first[-1]))
-        return self._layouts[-1]
+        layout = _layout_of(head[:end], begin, self._first[-1])
+        self._layouts.append(layout)
+        return layout
 
     def _view(self, start: int, stop: int) -> memoryview:
         (found,) = self._read([start], [stop])
