@@ -27,6 +27,15 @@ def offsets_of(counts: npt.ArrayLike) -> Int64:
     return offsets
 
 
+def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The distinct ones of n integers, ascending. `np.unique` takes a hundred times as long for
+    millions of integers, where NumPy is 2.3 or later and nothing but the values is asked for."""
+    ascending = np.sort(values, axis=None)
+    is_first = np.ones(len(ascending), np.bool_)
+    np.not_equal(ascending[1:], ascending[:-1], out=is_first[1:])
+    return ascending[is_first]
+
+
 def ranges(first: Int64, counts: Int64) -> Int64:
     """The integers first[i] to first[i] + counts[i] of each i, one range after the other."""
     offsets = offsets_of(counts)

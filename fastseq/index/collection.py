@@ -50,6 +50,7 @@ Tokenizer = Callable[[str], list[str]]
 RECENT_BYTES = 192 << 20  # all of wiki_simple, with its texts, is 165 MB
 _numbers = itertools.count()
 
+_MANY = 16  # one in so many terms: those of all are then counted
 EVERY_ROW: UInt8 = np.empty(0, np.uint8)  # in the place of a byte for each row: all of them
 
 
@@ -87,10 +88,16 @@ class Leaf:
             counts[known] = self.segment.df[terms[known]]
         else:
             found = terms[known]
-            self.segment.verify_postings(found)
-            live = np.empty(len(found), np.int64)
-            count_live(live, self.segment.postings, self.live, found)
-            counts[known] = live
+            is_known = "df" in self.__dict__ or _MANY * len(found) > self.segment.terms
+            counts[known] = self.df[found] if is_known else self._live_counts(found)
+        return counts
+
+    def _live_counts(self, terms: Int32) -> Int64:
+        """`counts_of`, from the postings."""
+        assert self.live is not None
+        self.segment.verify_postings(terms)
+        counts = np.empty(len(terms), np.int64)
+        count_live(counts, self.segment.postings, self.live, terms)
         return counts
 
     def occurrences_of(self, terms: Int32) -> Int64:
@@ -107,7 +114,13 @@ class Leaf:
         """int64[terms]: the documents with each term of the segment that are not deleted."""
         if self.live is None:
             return self.segment.df
-        return self.counts_of(np.arange(self.segment.terms, dtype=np.int32))
+        return self._live_counts(np.arange(self.segment.terms, dtype=np.int32))
+
+    @cached_property
+    def live_word_counts(self) -> dict[str, Int64]:
+        """Of the text, "", and of fields by name: int64[n], how often each word of the table of
+        words occurs in documents that are not deleted, where index/words.py has counted them."""
+        return {}
 
 
 def live_tokens(field: Field, live: UInt8 | None) -> int:

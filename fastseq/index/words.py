@@ -25,10 +25,11 @@ from fastseq.kernels.text.hashing import PADDING
 from fastseq.kernels.text.raw_words import equal_strings
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.tables import ByteTable, chosen_texts
-from fastseq.types import Int32, Int64, RawWords, Texts, UInt8, offsets_of
+from fastseq.types import Float64, Int32, Int64, RawWords, Texts, UInt8, distinct, offsets_of
 
 Bools = npt.NDArray[np.bool_]
 
+_FEW = 64  # deleted documents
 _AT_A_TIME = 1 << 17  # words of several runs that are joined at a time
 
 
@@ -224,31 +225,101 @@ def live_words(collection: Collection, leaf: Leaf, words: Int32, field: str = ""
 
     Raises FormatError for a damaged file.
     """
-    own = leaf.of_field(field) if field else leaf
-    index: Field = own.segment
-    _, terms = index.words()
-    found = own.counts_of(terms[words]) > 0
-    table, live = index.word_table, leaf.live
-    if live is None or table is None:
+    doubts = _Doubts(collection, leaf, words, field)
+    return doubts.settled(doubts.places)
+
+
+def live_matches(
+    collection: Collection, leaf: Leaf, words: Int32, factors: Float64 | None, field: str = ""
+) -> Bools:
+    """`live_words` for the terms of words that match a pattern: some words count as found that are
+    not, but with and without them the same terms have live words among the n, and the same largest
+    factors. Text is read only where a term depends on it.
+
+    words : distinct ones
+    factors : float64[n], None where all are equal
+    """
+    doubts = _Doubts(collection, leaf, words, field)
+    asked = doubts.places
+    if not len(asked):
+        return doubts.found
+    terms, in_table = doubts.terms, doubts.in_table >= 0
+    own = np.ones(len(words)) if factors is None else factors
+    is_sure = doubts.found.copy()
+    is_sure[asked] = False
+    best = np.zeros(doubts.field.terms)
+    np.maximum.at(best, terms[is_sure], own[is_sure])
+    asked = asked[best[terms[asked]] < own[asked]]
+    # a term that a document has, and all of whose words match, has one of them
+    table = doubts.field.word_table
+    assert table is not None
+    least, most = np.full(len(best), np.inf), np.zeros(len(best))
+    np.minimum.at(least, terms, own)
+    np.maximum.at(most, terms, own)
+    others = np.bincount(table.terms, minlength=len(best))
+    others -= np.bincount(terms[in_table], minlength=len(best))
+    open_terms = (others > 0) | (least < most)
+    return doubts.settled(asked[open_terms[terms[asked]]])
+
+
+class _Doubts:
+    """The words of a list that deleted documents alone may have.
+
+    field     that has them
+    terms     int32[n]    the term of each word
+    in_table  int64[n]    its place in the table of words, -1 for none
+    found     bool[n]     whether a live document has its term
+    places    int64[m]    of the words that are in doubt
+    """
+
+    def __init__(self, collection: Collection, leaf: Leaf, words: Int32, field: str) -> None:
+        own = leaf.of_field(field) if field else leaf
+        self.field: Field = own.segment
+        self._leaf, self._name = leaf, field
+        self._counter = StoredWords(collection)
+        self.terms: Int32 = self.field.words()[1][words]
+        self.found: Bools = own.counts_of(self.terms) > 0
+        self.places: Int64 = np.empty(0, np.int64)
+        table, live = self.field.word_table, leaf.live
+        if live is None or table is None:
+            return
+        self.in_table = self.field.places_in_table(words)
+        asked = np.flatnonzero(self.found & (self.in_table >= 0))
+        asked = asked[_doubtful(self.field, live, table, self.in_table[asked])]
+        if len(asked) and self._counter.can_count(leaf.segment, field):
+            self.places = asked
+
+    def settled(self, places: Int64) -> Bools:
+        """bool[n]: `found`, with the stored text read for the words at some places."""
+        table, live = self.field.word_table, self._leaf.live
+        if not len(places):
+            return self.found
+        assert table is not None
+        assert live is not None
+        stored = self.in_table[places]
+        known, segment = self._leaf.live_word_counts, self._leaf.segment
+        if self._name not in known:
+            marks = np.zeros(self.field.documents, np.uint8)
+            mark_documents(marks, self.field.postings, distinct(table.terms[stored]))
+            deleted = np.flatnonzero((marks != 0) & (live == 0))
+            if len(deleted) >= max(_FEW, self._leaf.deleted // 16):
+                # of all, once: they are in the same groups of stored rows
+                deleted = np.flatnonzero(live == 0)
+                words = self._counter.count(segment, self._name, deleted)
+                known[self._name] = _subtracted(table, words)
+        found = self.found.copy()
+        if self._name in known:
+            found[places] = known[self._name][stored] > 0
+            return found
+        numbers, back = np.unique(stored, return_inverse=True)
+        some = RawWords(
+            chosen_texts(table.words.data, table.words.offsets, 0, numbers.astype(np.int32)),
+            table.terms[numbers],
+            table.counts[numbers],
+        )
+        left = _subtracted(some, self._counter.count(segment, self._name, deleted))
+        found[places] = left[back] > 0
         return found
-    stored = index.places_in_table(words)
-    asked = np.flatnonzero(found & (stored >= 0))
-    asked = asked[_doubtful(index, live, table, stored[asked])]
-    counter = StoredWords(collection)
-    if not len(asked) or not counter.can_count(leaf.segment, field):
-        return found
-    marks = np.zeros(index.documents, np.uint8)
-    mark_documents(marks, index.postings, np.unique(table.terms[stored[asked]]))
-    deleted = np.flatnonzero((marks != 0) & (live == 0))
-    distinct, back = np.unique(stored[asked], return_inverse=True)
-    some = RawWords(
-        chosen_texts(table.words.data, table.words.offsets, 0, distinct.astype(np.int32)),
-        table.terms[distinct],
-        table.counts[distinct],
-    )
-    left = _subtracted(some, counter.count(leaf.segment, field, deleted))
-    found[asked] = left[back] > 0
-    return found
 
 
 def _doubtful(field: Field, live: UInt8, table: RawWords, places: Int64) -> Bools:

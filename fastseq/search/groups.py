@@ -17,7 +17,7 @@ from fastseq.kernels.search.groups import ALONE, BEGINS, ENDS, merge_group
 from fastseq.kernels.search.postings import LARGE_TF, WINDOW, Postings, count_live, frequencies
 from fastseq.text.analyzer import Analyzer
 from fastseq.text.splitting import HAN, Splitter, splitter_of
-from fastseq.types import Int32, Texts, UInt8, offsets_of
+from fastseq.types import Int32, Texts, UInt8, distinct, offsets_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def character_terms(leaf: Leaf, splitter: Splitter, character: str) -> tuple[Int
     places = []
     while (at := raw.find(wanted, at + 1)) >= 0:
         places.append(at)
-    ids = np.unique(np.searchsorted(vocabulary.offsets, places, "right") - 1)
+    ids = distinct(np.searchsorted(vocabulary.offsets, places, "right") - 1)
     words = [
         raw[a:b].decode()
         for a, b in zip(

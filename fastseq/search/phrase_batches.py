@@ -18,7 +18,7 @@ from fastseq.kernels.search.phrases import make_scratch
 from fastseq.query import Phrase, Query
 from fastseq.search.ranking import QueryTerms, QuotientModel, Words
 from fastseq.search.tasks import no_hits, run_tasks
-from fastseq.types import Float32, Int32, Int64, UInt8, offsets_of
+from fastseq.types import Float32, Int32, Int64, UInt8, distinct, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.index.collection import Collection
@@ -86,7 +86,7 @@ def find_phrases(
     parts = scorer.row_parts(table, numbers.tolist())
     segments: list[tuple[Any, ...]] = []
     for number, (leaf, own) in enumerate(zip(collection.leaves, ids, strict=True)):
-        leaf.segment.verify_positions(np.unique(own[own >= 0]))
+        leaf.segment.verify_positions(distinct(own[own >= 0]))
         weighting = scorer.weighting(number)
         assert weighting is not None
         live = EVERY_ROW if leaf.live is None else leaf.live

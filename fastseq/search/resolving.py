@@ -16,7 +16,7 @@ import numpy as np
 from fastseq import query as values
 from fastseq.errors import DataError, SettingsError, quoted
 from fastseq.index.collection import Collection, Leaf
-from fastseq.index.words import live_words
+from fastseq.index.words import live_matches
 from fastseq.kernels.search.groups import ENDS
 from fastseq.search.bm25f import BM25F
 from fastseq.search.clauses import (
@@ -44,7 +44,7 @@ from fastseq.search.query_words import of_queries
 from fastseq.search.ranking import RankingModel
 from fastseq.text.lexicon import Lexicon
 from fastseq.text.splitting import splitter_of
-from fastseq.types import Float64, Int32, Texts, UInt8
+from fastseq.types import Float64, Int32, Texts, UInt8, distinct
 
 if TYPE_CHECKING:
     from fastseq.text.analyzer import Analyzer
@@ -452,7 +452,7 @@ def _slot(searcher: Reader, word: TermClause | MergedClause, s: int) -> Int32:
         return ids[ids >= 0]
     leaf = searcher.collection.leaves[s]
     ids, roles = character_terms(leaf, searcher.analyzer.splitter, word.term.decode())
-    return np.unique(ids[roles != ENDS])
+    return distinct(ids[roles != ENDS])
 
 
 # ---- words of a vocabulary
@@ -485,7 +485,7 @@ def group_terms(
         ids, factors = match(words)
         if terms is not None:
             if leaf.live is not None:
-                live = live_words(collection, leaf, ids, view.field or "")
+                live = live_matches(collection, leaf, ids, factors, view.field or "")
                 ids, factors = _chosen(ids, factors, live)
             ids, factors = _distinct(terms[ids], factors)
         if leaf.live is not None:
@@ -506,11 +506,11 @@ def _chosen(
 def _distinct(terms: Int32, factors: Float64 | None) -> tuple[Int32, Float64 | None]:
     """(terms, factors) of words: each term once, with the largest factor of its words."""
     if factors is None:
-        return np.unique(terms), None
-    distinct, places = np.unique(terms, return_inverse=True)
-    largest = np.zeros(len(distinct))
+        return distinct(terms), None
+    found, places = np.unique(terms, return_inverse=True)
+    largest = np.zeros(len(found))
     np.maximum.at(largest, places, factors)
-    return distinct, None if (largest == 1).all() else largest
+    return found, None if (largest == 1).all() else largest
 
 
 def _most_frequent(

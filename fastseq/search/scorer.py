@@ -28,7 +28,7 @@ from fastseq.search.ranking import (
 )
 from fastseq.search.term_bits import TermBits
 from fastseq.search.term_table import TermTable
-from fastseq.types import Float32, Float64, Int32, Int64, offsets_of
+from fastseq.types import Float32, Float64, Int32, Int64, distinct, offsets_of
 
 _DECODED = 1 << 20  # postings whose frequencies are decoded at a time
 _CACHED_IMPACTS = 1 << 28  # postings of one model with cached impacts: 1 GB
@@ -140,7 +140,7 @@ class ModelScorer:
                     weights[: len(self._known.weights)] = self._known.weights
                 self._known = Known(table, weights, self._segments, lists, self._kept)
             if not self._done[terms].all():
-                new = np.unique(terms[~self._done[terms]])
+                new = distinct(terms[~self._done[terms]])
                 statistics = self._statistics(table, new)
                 ids = table.ids(new)
                 for number, (own, bits) in enumerate(

@@ -25,7 +25,7 @@ from fastseq.text.lexicon import Lexicon
 from fastseq.text.normalising import DOTLESS
 from fastseq.text.splitting import splitter_of
 from fastseq.text.tables import ByteTable, Column
-from fastseq.types import Int32, Int64, Texts, Tokens
+from fastseq.types import Int32, Int64, Texts, Tokens, distinct
 
 # the tokens of ASCII text, by tokenizer
 _ASCII_WORDS = {
@@ -93,7 +93,7 @@ class TermTable:
                 grown = np.full(2 * self._df.size, -1, np.int64)
                 grown[: len(self._cf)] = self._cf
                 self._cf = grown
-            new = np.unique(terms[self._cf[terms] < 0])
+            new = distinct(terms[self._cf[terms] < 0])
             if len(new):
                 counts = np.zeros(len(new), np.int64)
                 for leaf, ids in zip(self._collection.leaves, self.ids(new), strict=True):

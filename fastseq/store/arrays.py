@@ -170,10 +170,13 @@ def list_offsets(array: pa.Array) -> Int64:
     if pa.types.is_list(array.type) and not array.null_count:
         raw = array.buffers()[1]
         if len(array) and raw is not None:
-            ends = np.frombuffer(raw, np.int32, len(array) + 1, 4 * array.offset).astype(np.int64)
+            ends: Int64 = np.frombuffer(raw, np.int32, len(array) + 1, 4 * array.offset).astype(
+                np.int64
+            )
             if np.any(ends[1:] < ends[:-1]):
                 raise RowError(0, "an Arrow array of lists is damaged: its offsets descend")
-            return ends - ends[0]
+            ends -= ends[0]
+            return ends
     import pyarrow.compute as pc  # slow to import, and not needed to read an index
 
     lengths = pc.list_value_length(array).cast(pa.int64())

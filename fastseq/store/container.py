@@ -143,9 +143,7 @@ class Container:
     Raises FormatError for a damaged footer.
     """
 
-    def __init__(
-        self, path: Path, mapped: mmap.mmap | bytearray, footer: int, crc32: int
-    ) -> None:
+    def __init__(self, path: Path, mapped: mmap.mmap | bytearray, footer: int, crc32: int) -> None:
         self.path = path
         self._mapped = mapped
         view = memoryview(mapped)
@@ -209,10 +207,12 @@ class Container:
         first, last = starts[some] * size // CHUNK, -(-stops[some] * size // CHUNK)
         if not len(first):
             return
-        chunks = int(last.max())
-        begun = np.bincount(first, minlength=chunks) - np.bincount(last, minlength=chunks)[:chunks]
-        verified = np.frombuffer(self._verified, np.uint8, chunks, base)
-        wanted = np.flatnonzero((np.cumsum(begun) > 0) & (verified == 0))
+        start = int(first.min())
+        chunks = int(last.max()) - start
+        begun = np.bincount(first - start, minlength=chunks)
+        begun -= np.bincount(last - start, minlength=chunks)[:chunks]
+        verified = np.frombuffer(self._verified, np.uint8, chunks, base + start)
+        wanted = np.flatnonzero((np.cumsum(begun) > 0) & (verified == 0)) + start
         self._refuse_damaged(name, self._damaged(name, wanted.tolist()))
 
     def _refuse_damaged(self, name: str, chunks: list[int]) -> None:

@@ -173,12 +173,12 @@ class StoredDocuments(ABC):
 
     def take(
         self, rows: npt.ArrayLike, columns: Sequence[str] | None = None,
-        recent: Recent | None = None,
+        recent: Recent | None = None, cached: bool = True,
     ) -> pa.Table:  # fmt: skip
         """Some rows (int[m], repeats allowed), in the given order, of some columns or all.
 
         Reads the groups that hold these rows, and keeps those of few rows in `recent`; if these are
-        most groups of a small file, reads and caches all of them.
+        most groups of a small file, reads and caches all of them, unless `cached` is false.
 
         Raises IndexError: a row is out of range; DataError: there is no column of a given name;
         FormatError: the file is damaged.
@@ -200,7 +200,7 @@ class StoredDocuments(ABC):
         group_of = np.searchsorted(self.starts, ascending, "right") - 1
         first = np.flatnonzero(np.diff(group_of, prepend=-1))
         if is_cached or (
-            2 * len(first) > len(self.starts) - 1 > 1 and self._bytes <= CACHED_BYTES
+            cached and 2 * len(first) > len(self.starts) - 1 > 1 and self._bytes <= CACHED_BYTES
         ):
             whole = pa.Table.from_arrays([self.column(name) for name in names], names)
             return taken(whole, wanted)

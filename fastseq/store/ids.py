@@ -45,7 +45,7 @@ from fastseq.store.arrays import (
     text_array,
     to_texts,
 )
-from fastseq.types import Int64, Texts, UInt64
+from fastseq.types import Int64, Texts, UInt64, distinct
 
 EXPECTED = "strings, numbers, dates, times or bytes"  # types of ids, for messages
 _CANDIDATES = 1000  # rows whose ids are compared at a time
@@ -539,7 +539,7 @@ def find_duplicate_ids(
     """The first `most` ids that more than one row has, with their rows. Rows of equal `id_hashes`
     (uint64[n]) are candidates, whose ids (`ids_of` ascending rows) are compared."""
     ascending = np.sort(hashes)
-    twice = np.unique(ascending[1:][ascending[1:] == ascending[:-1]])
+    twice = distinct(ascending[1:][ascending[1:] == ascending[:-1]])
     if len(twice) == 0:
         return []
     at = np.minimum(np.searchsorted(twice, hashes), len(twice) - 1)

@@ -118,13 +118,13 @@ class RecordBatchReader:
         left = np.arange(len(bounds))
         while len(left):
             layout = next(known, None) or self._new_layout(*bounds[left[0]])
-            firsts = [bounds[number][0] for number in left.tolist()]
-            ends = [
+            begins = [bounds[number][0] for number in left.tolist()]
+            cuts = [
                 min(bounds[number][1], start + layout.end)
-                for number, start in zip(left.tolist(), firsts, strict=True)
+                for number, start in zip(left.tolist(), begins, strict=True)
             ]
             heads = np.zeros((len(left), layout.end), np.uint8)
-            for head, found in zip(heads, self._read(firsts, ends), strict=True):
+            for head, found in zip(heads, self._read(begins, cuts), strict=True):
                 head[: len(found)] = np.frombuffer(found, np.uint8)
             same = np.all(heads[:, layout.is_fixed] == layout.fixed, axis=1)
             ints = [
@@ -133,7 +133,7 @@ class RecordBatchReader:
             ]
             these, left = left[same], left[~same]
             rows[these], pairs[these] = ints[1], np.concatenate(ints[2:], axis=1)
-            bodies[these, 0] = np.array(firsts)[same] + layout.end
+            bodies[these, 0] = np.array(begins)[same] + layout.end
         places = pairs[:, 2 * nodes :].reshape(len(bounds), buffers, 2)
         starts = bodies + places[:, :, 0]
         stops = starts + places[:, :, 1]
@@ -185,7 +185,7 @@ class RecordBatchReader:
         if np.any(begin > end):
             raise ValueError("a buffer without its length")
         lengths = raw[heads[:, np.newaxis] + np.arange(len(_NONE))].view(np.int64).reshape(-1)
-        view = memoryview(raw)
+        view = memoryview(raw.data)
         is_compressed = lengths > 0  # -1: stored as they are
         bounds = list(zip(begin.tolist(), end.tolist(), strict=True))
         frames = [view[a:b] for (a, b), one in zip(bounds, is_compressed, strict=True) if one]

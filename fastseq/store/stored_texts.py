@@ -31,6 +31,6 @@ def stored_texts(
     """
     names = top_level(stored.schema, columns)
     for start in range(0, len(rows), _ROWS):
-        table = stored.take(np.asarray(rows[start : start + _ROWS], np.int64), names)
+        table = stored.take(np.asarray(rows[start : start + _ROWS], np.int64), names, cached=False)
         for batch in Corpus.open(table, None, columns, []).batches(MAX_BYTES):
             yield batch.columns(range(len(columns))) if apart else batch.text

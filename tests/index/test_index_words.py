@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from fastseq import Analyzer, FormatError, Index
 from fastseq.index import build as build_module
 from fastseq.index import changes, merging
+from fastseq.index import words as words_module
 from fastseq.index.segment import Field
-from fastseq.index.words import live_words
+from fastseq.index.words import live_matches, live_words
 from fastseq.store.folder import read_manifest
 from fastseq.text.lexicon import Lexicon
 from tests.index.living import Documents
@@ -206,6 +207,14 @@ def words_by_definition(analyzer: Analyzer, texts: list[str | None]) -> set[tupl
     return {pair for text in texts for pair in pairs_of(analyzer, text)}
 
 
+def largest(terms: Any, factors: Any, which: Any) -> dict[int, float]:
+    """The largest factor of some words of each term."""
+    found: dict[int, float] = {}
+    for term, factor in zip(terms[which].tolist(), factors[which].tolist(), strict=True):
+        found[term] = max(found.get(term, 0), factor)
+    return found
+
+
 def words_of(index: Index, field: str = "") -> set[tuple[str, str]]:
     """The words of live documents, with their terms."""
     found = set()
@@ -217,6 +226,13 @@ def words_of(index: Index, field: str = "") -> set[tuple[str, str]]:
         # of some words the same as of all
         some = every[::-3]
         assert (live_words(index._collection, leaf, some, field) == live[::-3]).all()
+        for which in (every, some, every[::2], every[1::2]):
+            for own in (1 / (2 + which % 3), None):
+                matches = live_matches(index._collection, leaf, which, own, field)
+                of_each = np.ones(len(which)) if own is None else own
+                assert largest(terms[which], of_each, matches) == largest(
+                    terms[which], of_each, live[which]
+                )
         names = segment.vocabulary.to_strings()
         for word, term, alive in zip(words.to_strings(), terms.tolist(), live, strict=True):
             if alive:
@@ -362,9 +378,9 @@ def test_only_deleted_documents_that_may_matter_are_read(
     assert stored is not None
     take = stored.take
 
-    def taken(rows: Any, columns: Any = None) -> Any:
+    def taken(rows: Any, columns: Any = None, **options: Any) -> Any:
         read.append(rows.tolist())
-        return take(rows, columns)
+        return take(rows, columns, **options)
 
     monkeypatch.setattr(stored, "take", taken)
     for word, live, rows_read in (
@@ -375,6 +391,41 @@ def test_only_deleted_documents_that_may_matter_are_read(
         assert live_words(index._collection, leaf, ids).tolist() == [live, live]
         assert read == rows_read
         read.clear()
+
+
+def test_text_is_read_where_a_term_of_a_pattern_depends_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of words of one term, those that only deleted documents have matter where no other one
+    matches; the words of many deleted documents are counted once."""
+    rows: list[Any] = [{"id": n, "text": "cat cats"} for n in range(500)]
+    rows += [{"id": 500 + n, "text": "running catting connected"} for n in range(80)]
+    index = Index.build([*rows, {"id": 600, "text": "run"}], tmp_path / "index", analyzer=STEMS)
+    index.delete([*range(500, 580)])
+    (leaf,) = index._collection.leaves
+    words = leaf.segment.words()[0].to_strings()
+    counted: list[int] = []
+    count = words_module.StoredWords.count
+
+    def counting(self: Any, segment: Any, field: str, rows: Any) -> Any:
+        counted.append(len(rows))
+        return count(self, segment, field, rows)
+
+    monkeypatch.setattr(words_module.StoredWords, "count", counting)
+    for some, factors, found, read in (
+        (["cat", "catting"], None, [True, True], 0),  # cat is there in any case
+        (["cat", "catting"], [0.5, 0.5], [True, True], 0),
+        (["connected"], None, [False], 0),  # no document has the term
+        (["run", "running"], None, [True, True], 0),  # there is no other word of this term
+        (["running"], None, [False], 1),
+        (["run", "running"], [0.5, 0.75], [True, False], 0),  # counted before
+        (["cat", "catting"], [0.5, 0.75], [True, False], 0),
+    ):  # fmt: skip
+        counted.clear()
+        ids = np.array([words.index(word) for word in some], np.int32)
+        own = None if factors is None else np.array(factors)
+        assert live_matches(index._collection, leaf, ids, own).tolist() == found
+        assert counted == [80] * read
 
 
 # ---- damage

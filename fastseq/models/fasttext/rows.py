@@ -36,6 +36,7 @@ from fastseq.types import (
     Texts,
     Tokens,
     UInt32,
+    distinct,
     offsets_of,
     ranges,
 )
@@ -244,10 +245,10 @@ class Words:
             if dense:
                 occurs[buckets] = True
             else:
-                several.append(np.unique(buckets))
+                several.append(distinct(buckets))
             spill.append(made.values)
             ends.append(ends[-1][-1] + made.offsets[1:])
-        used = np.flatnonzero(occurs) if dense else np.unique(np.concatenate(several))
+        used = np.flatnonzero(occurs) if dense else distinct(np.concatenate(several))
         encoder = TextRows(analyzer, ngrams, words, used.astype(np.int32))
         rows: Int32 = spill.finish()
         for at in range(0, len(rows), _BLOCK):
