@@ -298,18 +298,16 @@ class DocumentReader(StoredDocuments):
     def _arrays(
         self, groups: Sequence[int], names: list[str], apart: bool = False
     ) -> list[list[pa.Array]]:
-        """Of each of some columns the array in each of some groups; `apart` as in
-        RecordBatchReader.columns."""
+        """Of each of some columns the values in some groups, as RecordBatchReader.columns returns
+        them."""
         bounds = [tuple(self._places[group : group + 2].tolist()) for group in groups]
         numbers = [self.schema.get_field_index(name) for name in names]
         with self._reading():
             rows, columns = self._reader.columns(bounds, numbers, apart)
             if not np.array_equal(rows, np.diff(self.starts)[list(groups)]):
                 raise ValueError("not the rows of the index")
-            if any(
-                len(array) != count
-                for arrays in columns for array, count in zip(arrays, rows.tolist(), strict=True)
-            ):  # fmt: skip
+            expected = rows.tolist(), [int(rows.sum())]
+            if any([len(array) for array in arrays] not in expected for arrays in columns):
                 raise ValueError("a column of other rows")
         return columns
 

@@ -88,11 +88,12 @@ class RecordBatchReader:
     def columns(
         self, bounds: Sequence[tuple[int, int]], numbers: Sequence[int], apart: bool = False
     ) -> tuple[Int64, list[list[pa.Array]]]:
-        """int64[G] rows of G streams, and of each of some columns the array in each stream.
+        """int64[G] rows of G streams, and of each of some columns its values in them, in order.
 
         bounds : (first, last) offset of each stream
         numbers : of the columns
-        apart : whether each array has memory of its own, which goes when the array does
+        apart : whether each stream has an array of its own, with memory that goes when the array
+            does; otherwise an array may be that of all streams
 
         Raises ValueError, IndexError, struct.error or ArrowException for a stream that is damaged,
         or of another schema or compression; what `read` raises.
@@ -104,7 +105,12 @@ class RecordBatchReader:
             (node, first), (last_node, last) = self._first[number : number + 2]
             nodes = streams.nodes[:, node:last_node].reshape(len(bounds), 2 * (last_node - node))
             buffers = self._buffers(streams.starts[:, first:last], streams.stops[:, first:last])
-            if apart:
+            if not apart:
+                whole = _joined(kind, nodes, buffers)
+                if whole is not None:
+                    found.append([whole])
+                    continue
+            else:
                 buffers = [[pa.py_buffer(one.to_pybytes()) for one in many] for many in buffers]
             own = zip(*buffers, strict=True) if buffers else repeat(())
             found.append(list(map(partial(_array, kind), nodes.tolist(), own)))
@@ -273,6 +279,36 @@ def _nodes(kind: pa.DataType) -> int:
 
 def _buffers(kind: pa.DataType) -> int:
     return _stored(kind) + sum(map(_buffers, _children(kind)))
+
+
+def _joined(
+    kind: pa.DataType, nodes: Int64, buffers: Sequence[Sequence[pa.Buffer]]
+) -> pa.Array | None:  # fmt: skip
+    """The arrays of G streams as one: of a thousand streams, it takes a tenth of the time of an
+    array for each. None unless they are numbers or strings, without nulls and superfluous bytes.
+
+    nodes : int64[G, 2 or more]
+    """
+    is_string = pa.types.is_string(kind)
+    is_number = pa.types.is_primitive(kind) and kind.bit_width >= 8
+    if not (is_string or is_number) or nodes[:, 1].any():
+        return None
+    sizes = np.array([[buffer.size for buffer in many] for many in buffers[1:]], np.int64)
+    data = pa.py_buffer(b"".join(buffers[-1]))
+    lengths, rows = nodes[:, 0], int(nodes[:, 0].sum())
+    if is_number:
+        if not np.array_equal(sizes[0], lengths * (kind.bit_width // 8)):
+            return None
+        return pa.Array.from_buffers(kind, rows, [None, data], 0)
+    if not np.array_equal(sizes[0], (lengths + 1) * 4) or data.size >= 1 << 31:
+        return None
+    offsets = np.frombuffer(b"".join(buffers[1]), np.int32)
+    ends = np.cumsum(lengths + 1)
+    if offsets[ends - lengths - 1].any() or not np.array_equal(offsets[ends - 1], sizes[1]):
+        return None
+    before = np.repeat(offsets_of(sizes[1])[:-1].astype(np.int32), lengths + 1)
+    moved = np.append(np.delete(offsets + before, ends - 1), np.int32(data.size))
+    return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(moved), data], 0)
 
 
 def _array(kind: pa.DataType, nodes: Iterable[int], buffers: Iterable[pa.Buffer]) -> pa.Array:

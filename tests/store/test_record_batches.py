@@ -87,20 +87,42 @@ def test_columns_are_those_that_pyarrow_reads(
     ]
     reader, bounds = reader_of(parts, SCHEMA)
     for _ in range(2):  # the layout is known then
-        rows, found = reader.columns(bounds, columns)
-        assert rows.tolist() == [size for size, _ in sizes]
-        for column, arrays in zip(columns, found, strict=True):
-            for part, array in zip(parts, arrays, strict=True):
-                (expected,) = list(ipc.open_stream(part))
-                assert array.equals(expected.column(column))
-                array.validate(full=True)
+        for apart in (False, True):
+            rows, found = reader.columns(bounds, columns, apart)
+            assert rows.tolist() == [size for size, _ in sizes]
+            for column, arrays in zip(columns, found, strict=True):
+                expected = [next(iter(ipc.open_stream(part))).column(column) for part in parts]
+                if not apart and len(arrays) == 1:
+                    expected = [pa.concat_arrays(expected)]
+                assert len(arrays) == len(expected)
+                for array, own in zip(arrays, expected, strict=True):
+                    assert array.equals(own)
+                    array.validate(full=True)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float32(), pa.date32(), pa.string()])
+def test_numbers_and_strings_of_several_streams_are_one_array(kind: pa.DataType) -> None:
+    values = [[3, 1], [0], [2], [5, 0, 4]]
+    parts = [pa.array([str(n) * n for n in own] if kind == pa.string() else own) for own in values]
+    parts = [pa.array(part.to_pylist(), kind) for part in parts]
+    schema = pa.schema([("a", kind)])
+    streams = [stream(pa.record_batch([part], schema)) for part in parts]
+    reader, bounds = reader_of(streams, schema)
+    _, ((whole,),) = reader.columns(bounds, [0])
+    assert whole.equals(pa.concat_arrays(parts))
+    whole.validate(full=True)
+    # with a null, each has an array of its own
+    streams[2] = stream(pa.record_batch([pa.nulls(1, kind)], schema))
+    reader, bounds = reader_of(streams, schema)
+    _, (own,) = reader.columns(bounds, [0])
+    assert [len(array) for array in own] == [2, 1, 1, 3]
 
 
 def test_many_columns_whose_metadata_are_long() -> None:
     names = [f"column {number} " + "x" * 100 for number in range(300)]
     rows = pa.RecordBatch.from_pydict({name: [number] for number, name in enumerate(names)})
     reader, bounds = reader_of([stream(rows)] * 3, rows.schema)
-    _, found = reader.columns(bounds, [0, 299, 150])
+    _, found = reader.columns(bounds, [0, 299, 150], apart=True)
     assert [[part.to_pylist() for part in parts] for parts in found] == [
         [[0]] * 3, [[299]] * 3, [[150]] * 3
     ]  # fmt: skip
