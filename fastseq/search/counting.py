@@ -154,15 +154,14 @@ class Counter:
             scratch = _make_phrase_scratch(_MOST_WORDS)
         if longest > _MOST_WORDS:
             scratch = _make_phrase_scratch(longest)
-        dense = self.bits.phrase_addresses(table, numbers)
-        ids = table.ids(np.array(numbers, np.int32))
-        for leaf, own, places in zip(self._leaves, ids, dense, strict=True):
+        lists = np.array(self.bits.phrase_lists(table, numbers), np.int64)
+        every = np.ascontiguousarray(lists.T).reshape(len(self._leaves), -1, len(numbers))
+        for leaf, own in zip(self._leaves, every, strict=True):
             segment = leaf.segment
-            segment.verify_positions(np.array([id for id in {*own.tolist()} if id >= 0], np.int32))
             positions = segment.unverified_positions
             assert positions is not None
             count_phrases(
-                counts, segment.postings, *positions, own, places, offsets, starts,
+                counts, segment.postings, *positions, own[0], own[1:], offsets, starts,
                 EVERY_ROW if leaf.live is None else leaf.live, allowed, scratch.places,
                 scratch.numbers, leaf.first_row, segment.documents, scratch.memory,
             )  # fmt: skip

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fastseq.index.collection import EVERY_ROW
 from fastseq.kernels.search.cursors import key_capacity
-from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
-from fastseq.kernels.search.phrases import make_scratch
+from fastseq.kernels.search.phrase_search import (
+    OFFSET,
+    collect_phrases,
+    make_memory,
+    write_phrases,
+)
 from fastseq.query import Phrase, Query
 from fastseq.search.ranking import QueryTerms, QuotientModel, Words
 from fastseq.search.tasks import no_hits, run_tasks
-from fastseq.types import Float32, Int32, Int64, UInt8, distinct, offsets_of
+from fastseq.types import Float32, Int32, UInt8, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.index.collection import Collection
     from fastseq.search.scorer import ModelScorer
+    from fastseq.search.term_bits import TermBits
     from fastseq.search.term_table import TermTable
 
 _TASK = 32  # queries that a thread takes at a time
@@ -59,12 +63,12 @@ def phrase_terms(
 def find_phrases(
     collection: Collection, table: TermTable, scorer: ModelScorer,
     phrases: Sequence[PhraseTerms], k: int, model: QuotientModel, threads: int, allowed: UInt8,
-    addresses: Callable[[TermTable, list[int]], Int64],
+    bits: TermBits,
 ) -> tuple[Int32, Float32, list[int]]:  # fmt: skip
     """(rows, scores, the numbers of phrases that must be evaluated clause by clause, since they
     occur MOST_TF times in a document) of phrases. All segments must have positions.
 
-    addresses  of the terms of a table (TermBits.phrase_addresses)
+    bits  of frequent terms, in the order of the rows
     """
     n, depth = len(phrases), min(k, collection.documents)
     rows, scores = no_hits(n, k)
@@ -81,41 +85,29 @@ def find_phrases(
             Words(starts, np.maximum(df, 1)),
         ),
     )  # fmt: skip
-    values = model.values(np.arange(MOST_TF, dtype=np.float64)).astype(np.float32)
-    ids, dense = table.ids(numbers), addresses(table, numbers.tolist())
-    parts = scorer.row_parts(table, numbers.tolist())
-    segments: list[tuple[Any, ...]] = []
-    for number, (leaf, own) in enumerate(zip(collection.leaves, ids, strict=True)):
-        leaf.segment.verify_positions(distinct(own[own >= 0]))
-        weighting = scorer.weighting(number)
-        assert weighting is not None
-        live = EVERY_ROW if leaf.live is None else leaf.live
-        positions = leaf.segment.unverified_positions
-        assert positions is not None
-        own_parts = parts[number]
-        segments.append((leaf, own, dense[number], positions, own_parts, weighting, live))
+    sources = scorer.phrase_sources(table, numbers.tolist())
+    lists = np.array(bits.phrase_lists(table, numbers.tolist()), np.int64)
+    asked = [np.array([*own, offsets]) for own in lists.T.reshape(-1, OFFSET, len(lists))]
     overflow = np.zeros(n, np.uint8)
     longest, capacity = max(sizes), key_capacity(depth)
     step = max(min(_TASK, _MOST_KEYS // capacity), 1)
-    numbers_to = np.arange(longest + 1)
 
     def work(waiting: Iterator[int]) -> None:
-        scratch, places = make_scratch(longest, longest), np.empty((3, longest), np.int64)
-        keys, spare = np.empty((step, capacity), np.uint64), np.empty(capacity, np.uint64)
-        counts, best = np.empty(step, np.int64), np.empty(step, np.uint64)
+        memory = make_memory(step, longest, depth)
         for first in waiting:
             stop = min(first + step, n)
             m = stop - first
-            counts[:], best[:] = 0, 0
-            for leaf, own, places_of, (data, blocks), (parts, maxima), weighting, live in segments:
+            memory.begin()
+            for source, own in zip(sources.arrays, asked, strict=True):
                 collect_phrases(
-                    keys[:m], counts[:m], best[:m], overflow[first:stop], leaf.segment.postings,
-                    data, blocks, parts, maxima, own, places_of, offsets, starts[first : stop + 1],
-                    terms.weights[first:stop], terms.base[first:stop], values,
-                    np.float32(weighting.slope), weighting.factor, live, allowed, places,
-                    numbers_to, leaf.first_row, leaf.segment.documents, depth, scratch,
+                    memory.addresses, source, own, starts[first : stop + 1],
+                    terms.weights[first:stop], terms.base[first:stop], allowed, depth,
                 )  # fmt: skip
-            write_phrases(rows[first:stop], scores[first:stop], keys[:m], counts[:m], spare, depth)
+            overflow[first:stop] = memory.overflow[:m]
+            write_phrases(
+                rows[first:stop], scores[first:stop], memory.keys[:m], memory.counts[:m],
+                memory.spare, depth,
+            )  # fmt: skip
 
     with ThreadPoolExecutor(threads, "fastseq-search") as pool:
         run_tasks(work, range(0, n, step), threads, pool)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastseq.index.collection import Collection
+from fastseq.index.collection import EVERY_ROW, Collection
 from fastseq.kernels.search import impacts as impact_kernels
 from fastseq.kernels.search.group_search import MOST_SUM
+from fastseq.kernels.search.phrase_search import phrase_source
 from fastseq.kernels.search.postings import DIGITS, Postings, read_terms
 from fastseq.kernels.search.query_words import ABSENT
 from fastseq.kernels.search.reordered import make_reordered, reorder_impacts
@@ -72,6 +73,21 @@ class Known(NamedTuple):
     kept: Any
 
 
+class PhraseSources(NamedTuple):
+    """The segments as `collect_phrases` takes them.
+
+    table, terms    the terms whose parts are computed
+    arrays          of `phrase_source`
+    computed, kept  what they have the addresses of: `computed` is that of Sources
+    """
+
+    table: TermTable
+    terms: set[int]
+    arrays: list[Int64]
+    computed: Any
+    kept: Any
+
+
 class ModelScorer:
     """A ranking model for a collection, with a cache of the impacts computed so far.
 
@@ -118,6 +134,7 @@ class ModelScorer:
         self._done = np.zeros(0, bool)
         self._lists = _empty_lists(0, len(leaves))
         self._ready: set[int] = set()  # the same terms
+        self._phrase_sources: PhraseSources | None = None
         self._known = Known(None, np.empty(0), self._segments, self._lists, None)
 
     def sources(self, table: TermTable, terms: Int32) -> Sources:
@@ -223,17 +240,32 @@ class ModelScorer:
                 self._fill(number, terms, None)
             return self._postings[number], impacts
 
-    def row_parts(self, table: TermTable, terms: list[int]) -> list[tuple[Float32, Float32]]:
-        """(parts, bounds of blocks of parts) of the postings of each segment, with those of some
-        terms of a table computed; float32[0] for a segment that is not searched in the order of
-        rows. Errors as in `sources`."""
-        self.sources_of(table, terms)
-        return [
-            (impacts.parts, impacts.block)
-            if leaf.segment.search_order is None
-            else (_NO_PARTS, _NO_PARTS)
-            for leaf, impacts in zip(self._collection.leaves, self._impacts, strict=True)
-        ]
+    def phrase_sources(self, table: TermTable, terms: list[int]) -> PhraseSources:
+        """The segments, all of which have positions, for a search for phrases, with the parts of
+        some terms of a table computed; of a QuotientModel. Errors as in `sources`."""
+        found = self._phrase_sources
+        if found is not None and found.table is table and found.terms.issuperset(terms):
+            return found
+        computed = self.sources_of(table, terms).kept
+        # several threads may make the same
+        if found is None or found.table is not table or found.computed is not computed:
+            kept, arrays = [], []
+            _, every, _ = computed
+            for number, (leaf, own) in enumerate(zip(self._collection.leaves, every, strict=True)):
+                segment, weighting = leaf.segment, self.weighting(number)
+                positions = segment.unverified_positions
+                assert weighting is not None
+                assert positions is not None
+                # parts in another order than that of the rows are of no use
+                is_ordered = segment.search_order is not None
+                parts = (_NO_PARTS, _NO_PARTS) if is_ordered else (own.parts, own.block)
+                live = EVERY_ROW if leaf.live is None else leaf.live
+                given = segment.postings, positions, parts, weighting, self.sum_values, live
+                arrays.append(phrase_source(*given, leaf.first_row, segment.documents))
+                kept.append(given)
+            found = self._phrase_sources = PhraseSources(table, {*terms}, arrays, computed, kept)
+        found.terms.update(terms)
+        return found
 
     def list_parts(
         self, number: int, rows: Int32, tfs: Float64, statistics: Statistics

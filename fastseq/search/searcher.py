@@ -292,7 +292,7 @@ class Searcher:
         phrases = [phrase for phrase in own if phrase is not None]
         *hits, left = find_phrases(
             self.collection, table, self.scorer(model), phrases, k, model,
-            thread_count(threads), self.allowed(filter), self.counter.bits.phrase_addresses,
+            thread_count(threads), self.allowed(filter), self.counter.bits,
         )  # fmt: skip
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits

@@ -14,11 +14,16 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from fastseq.index.collection import EVERY_ROW, Collection
+from fastseq.index.collection import Collection
 from fastseq.kernels.search import cursors
 from fastseq.kernels.search import search as kernels
-from fastseq.kernels.search.phrase_search import MOST_TF, collect_phrases, write_phrases
-from fastseq.kernels.search.phrases import make_scratch
+from fastseq.kernels.search.phrase_search import (
+    OFFSET,
+    PhraseMemory,
+    collect_phrases,
+    make_memory,
+    write_phrases,
+)
 from fastseq.kernels.search.query_words import (
     TIED,
     UNKNOWN,
@@ -40,13 +45,11 @@ from fastseq.search.resolving import MOST_WORDS, QueryAnalyzer, group_terms, too
 from fastseq.search.scorer import NO_BASE, ModelScorer
 from fastseq.search.tasks import CACHED_SCRATCH, no_hits
 from fastseq.search.term_table import TermTable
-from fastseq.types import Float32, Int32, Int64, UInt8, UInt64
+from fastseq.types import Float32, Int32, Int64, UInt8
 
 _MOST_TERMS = 64
 _STARTS = [np.array([0, n], np.int64) for n in range(_MOST_TERMS + 1)]
-_TERM_NUMBERS = np.arange(_MOST_TERMS + 1, dtype=np.int64)
 _QUERIES = (str, Query)  # a union would be made at each use
-_TFS: Float32 = np.arange(MOST_TF, dtype=np.float32)
 
 
 class Prepared(Protocol):
@@ -105,18 +108,6 @@ class _Memory(NamedTuple):
             array[:n] = array[places]
 
 
-class _PhraseMemory(NamedTuple):
-    """What the search for a phrase of at most _MOST_TERMS words and k hits needs."""
-
-    keys: UInt64  # [1, capacity]
-    spare: UInt64  # [capacity]
-    counts: Int64  # [1]
-    best: UInt64  # [1]
-    overflow: UInt8  # [1]
-    places: Int64  # [3, _MOST_TERMS]
-    memory: Int64
-
-
 class SingleSearch:
     """Searches a collection for one query. Any number of threads may call it at once. It does not
     refer to the searcher, which has it: both are freed, and files closed, with the last reference.
@@ -129,7 +120,7 @@ class SingleSearch:
     def __init__(self, collection: Collection) -> None:
         self._leaves = collection.leaves
         self._memory: list[_Memory] = []
-        self._phrase_memory: list[_PhraseMemory] = []
+        self._phrase_memory: list[PhraseMemory] = []
 
     @cached_property
     def has_positions(self) -> bool:
@@ -253,28 +244,14 @@ class SingleSearch:
             weight += own
         rows, scores = np.empty((1, k), np.int32), np.empty((1, k), np.float32)
         memory = self._take_phrase_memory(k)
-        memory.counts[0] = memory.best[0] = memory.overflow[0] = 0
-        offsets, start = np.array(phrase.offsets, np.int64), _STARTS[n]
-        weighted = np.array([weight], np.float32)
-        ids = table.ids(np.array(numbers, np.int32))
-        dense = searcher.counter.bits.phrase_addresses(table, numbers)
-        parts = scorer.row_parts(table, numbers)
-        for number, leaf in enumerate(searcher.collection.leaves):
-            segment, own_ids = leaf.segment, ids[number]
-            distinct = {*own_ids.tolist()}
-            if -1 in distinct:
-                continue
-            segment.verify_positions(own_ids if len(distinct) == n else np.unique(own_ids))
-            weighting = scorer.weighting(number)
-            positions = segment.unverified_positions
-            assert positions is not None
-            assert weighting is not None
+        memory.begin()
+        start, weighted = _STARTS[n], np.array([weight], np.float32)
+        sources = scorer.phrase_sources(table, numbers)
+        lists = [*zip(*searcher.counter.bits.phrase_lists(table, numbers), strict=True)]
+        for source, first in zip(sources.arrays, range(0, len(lists), OFFSET), strict=True):
+            asked = np.array([*lists[first : first + OFFSET], phrase.offsets], np.int64)
             collect_phrases(
-                memory.keys, memory.counts, memory.best, memory.overflow, segment.postings,
-                *positions, *parts[number], own_ids, dense[number],
-                offsets, start, weighted, NO_BASE, _TFS, np.float32(weighting.slope),
-                weighting.factor, EVERY_ROW if leaf.live is None else leaf.live, allowed,
-                memory.places, _TERM_NUMBERS, leaf.first_row, segment.documents, k, memory.memory,
+                memory.addresses, source, asked, start, weighted, NO_BASE, allowed, k
             )  # fmt: skip
         overflow = memory.overflow[0]
         if not overflow:
@@ -321,7 +298,7 @@ class SingleSearch:
         if len(self._memory) < CACHED_SCRATCH:
             self._memory.append(memory)
 
-    def _take_phrase_memory(self, k: int) -> _PhraseMemory:
+    def _take_phrase_memory(self, k: int) -> PhraseMemory:
         """Memory that is large enough, reused (list.pop and append are atomic)."""
         capacity = cursors.key_capacity(k)
         try:
@@ -330,11 +307,7 @@ class SingleSearch:
             memory = None
         if memory is not None and capacity <= memory.keys.shape[1] <= 4 * capacity:
             return memory
-        return _PhraseMemory(
-            np.empty((1, capacity), np.uint64), np.empty(capacity, np.uint64),
-            np.zeros(1, np.int64), np.zeros(1, np.uint64), np.zeros(1, np.uint8),
-            np.empty((3, _MOST_TERMS), np.int64), make_scratch(_MOST_TERMS, _MOST_TERMS),
-        )  # fmt: skip
+        return make_memory(1, _MOST_TERMS, k)
 
 
 def flat_query(query: str | Query, table: TermTable, operator: str) -> FlatQuery | None:

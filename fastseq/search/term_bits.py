@@ -12,7 +12,7 @@ from fastseq.index.collection import Collection, Leaf
 from fastseq.kernels.search.dense import dense_words, fill_dense
 from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.short_positions import fill_short
-from fastseq.types import Int32, Int64, UInt32, UInt64
+from fastseq.types import Int32, Int64, UInt32, UInt64, distinct
 
 if TYPE_CHECKING:
     from fastseq.search.term_table import TermTable
@@ -118,8 +118,8 @@ class TermBits:
         # a table of terms, int64[S, N]: their addresses, -1 for those that were not asked for, and
         # the numbers of those that were
         self._found: tuple[TermTable | None, Int64, set[int]] = None, self._unknown(0), set()
-        # the same of the bits and then those of the short positions
-        self._phrase_found: tuple[TermTable | None, dict[int, list[int]]] = None, {}
+        # of terms of a table, by their numbers, what `phrase_lists` returns
+        self._phrase_lists: tuple[TermTable | None, dict[int, list[int]]] = None, {}
 
     @property
     def _dense(self) -> list[DenseTerms]:
@@ -160,24 +160,28 @@ class TermBits:
         self._found = table, found, asked
         return found
 
-    def phrase_addresses(self, table: TermTable, numbers: Sequence[int]) -> Int64:
-        """int64[S, 2, n]: `addresses`, and where the short positions start. All segments must have
-        positions."""
-        known, found = self._phrase_found
+    def phrase_lists(self, table: TermTable, numbers: Sequence[int]) -> list[list[int]]:
+        """Of each of some terms of a table the numbers that a search for a phrase takes in one
+        segment after the other, all of which must have positions: the term there, -1 where it lacks
+        it, and the addresses of its bits and of its short positions. The positions are verified.
+        """
+        known, found = self._phrase_lists
         if known is not table:
             found = {}
-            self._phrase_found = table, found
-        new = [number for number in numbers if number not in found]
-        if new:
-            ids = table.ids(np.array(new, np.int32))
-            own = np.empty((len(ids), 2, len(new)), np.int64)
-            own[:, 0] = self.addresses_of(ids)
-            for s, (leaf, dense) in enumerate(zip(self._leaves, self._dense, strict=True)):
-                leaf.segment.verify_positions(np.unique(ids[s][ids[s] >= 0]))
-                own[s, 1] = dense.short_addresses(ids[s])
-            found.update(zip(new, own.reshape(-1, len(new)).T.tolist(), strict=True))
-        places = np.array([*zip(*(found[number] for number in numbers), strict=True)], np.int64)
-        return places.reshape(len(self._leaves), 2, len(numbers))
+            self._phrase_lists = table, found
+        try:
+            return [found[number] for number in numbers]
+        except KeyError:
+            pass
+        new = [*{*numbers}.difference(found)]
+        ids = table.ids(np.array(new, np.int32))
+        own = np.empty((len(new), len(ids), 3), np.int64)
+        own[:, :, 0], own[:, :, 1] = ids.T, self.addresses_of(ids).T
+        for s, (leaf, dense) in enumerate(zip(self._leaves, self._dense, strict=True)):
+            leaf.segment.verify_positions(distinct(ids[s][ids[s] >= 0]))
+            own[:, s, 2] = dense.short_addresses(ids[s])
+        found.update(zip(new, own.reshape(len(new), -1).tolist(), strict=True))
+        return [found[number] for number in numbers]
 
     def addresses_of(self, ids: Int32) -> Int64:
         """int64[S, n] of terms given by their ids in each segment int32[S, n], -1 for none."""

@@ -22,7 +22,7 @@ def count_phrases(
 
     counts    int64[Q]
     postings, data, blocks  of the segment (search/positions.py)
-    terms     int32[n]    of the segment, those of phrase q, two or more, from starts[q] on; -1 for
+    terms     int64[n]    of the segment, those of phrase q, two or more, from starts[q] on; -1 for
                           a word that it lacks
     dense     int64[2, n] the addresses of the bits of each (dense.py), and of its short positions
                           (term_bits.py); 0 for none

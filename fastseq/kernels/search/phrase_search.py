@@ -8,22 +8,113 @@ postings of the rarest word before they are read.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any, NamedTuple
 
+import numpy as np
+from numba import types
+
+from fastseq.kernels.core.arrays import Float32, Int64, UInt8, UInt64
+from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.topk import (
+    bits_float,
     key_document,
     key_score,
     make_key,
     select_best,
     sort_descending,
 )
+from fastseq.kernels.search.cursors import key_capacity
+from fastseq.kernels.search.impacts import Weighting
 from fastseq.kernels.search.joining import begin_phrase, has_all, next_candidates
-from fastseq.kernels.search.phrases import count_phrase, keep_matches, scratch_of
+from fastseq.kernels.search.phrases import count_phrase, keep_matches, make_scratch, scratch_of
+from fastseq.kernels.search.postings import Postings
 
 MOST_TF = 4096  # values of frequencies below this are in the table
 # By rounding, the part of a frequency may be up to 6 · 2^-24 of it above that of a larger one.
 _ROUNDING = 1e-6
+
+
+_SOURCE_ARRAYS = 15
+_PACKED, _SLOPE, _FIRST_ROW, _DOCUMENTS = range(2 * _SOURCE_ARRAYS, 2 * _SOURCE_ARRAYS + 4)
+TERM, BITS, SHORT, OFFSET = range(4)  # rows of what `collect_phrases` is asked for
+
+_uint8_at, _uint16_at, _int32_at = map(array_at, (types.uint8, types.uint16, types.int32))
+_int64_at, _uint64_at, _float32_at = map(array_at, (types.int64, types.uint64, types.float32))
+
+
+def _address(array: Any) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def phrase_source(
+    postings: Postings, positions: tuple[UInt8, Int64], parts: tuple[Float32, Float32],
+    weighting: Weighting, table: Float32, live: UInt8, first_row: int, documents: int,
+) -> Int64:  # fmt: skip
+    """A segment as one array, since each argument costs the call of a kernel about .1 µs: the
+    addresses and the lengths of its arrays, which must outlive it, and some numbers.
+
+    positions  of the segment (search/positions.py)
+    parts      and block of its Impacts, in which those of the terms are computed; or float32[0] of
+               both
+    weighting  of which the factor and the slope are taken
+    table      float32[MOST_TF or more]  the value of each frequency
+    live       uint8[documents] or uint8[0]
+    """
+    arrays = *postings[:8], *positions, *parts, weighting.factor, table, live
+    source = np.empty(2 * _SOURCE_ARRAYS + 4, np.int64)
+    source[:_SOURCE_ARRAYS] = [_address(array) for array in arrays]
+    source[_SOURCE_ARRAYS:_PACKED] = [len(array) for array in arrays]
+    source[_PACKED:] = (
+        postings.packed, int(np.float32(weighting.slope).view(np.uint32)), first_row, documents
+    )  # fmt: skip
+    return source
+
+
+class PhraseMemory(NamedTuple):
+    """What one thread needs for up to Q phrases of S words together and k hits: `make_memory`.
+
+    addresses  of the arrays before it, for `collect_phrases`
+    """
+
+    keys: UInt64  # [Q, capacity] (score, row) of candidates
+    counts: Int64  # [Q] candidates of each
+    best: UInt64  # [Q] a key that a later candidate must pass; 0 for none yet
+    overflow: UInt8  # [Q] 1 where a frequency is MOST_TF or more: the phrase has no hits here
+    places: Int64  # [3, S]
+    numbers: Int64  # [S + 1] 0, 1, …
+    scratch: Int64  # of phrases.make_scratch
+    spare: UInt64  # [capacity]
+    addresses: Int64
+
+    def begin(self) -> None:
+        """Forget what was collected."""
+        self.counts.fill(0)
+        self.best.fill(0)
+        self.overflow.fill(0)
+
+
+def make_memory(phrases: int, words: int, k: int) -> PhraseMemory:
+    """Memory for that many phrases, of up to `words` words each, and k hits."""
+    capacity = key_capacity(k)
+    arrays: tuple[Any, ...] = (
+        np.empty((phrases, capacity), np.uint64), np.zeros(phrases, np.int64),
+        np.zeros(phrases, np.uint64), np.zeros(phrases, np.uint8), np.empty((3, words), np.int64),
+        np.arange(words + 1), make_scratch(words, words),
+    )  # fmt: skip
+    sizes = phrases, capacity, words, len(arrays[-1])
+    addresses = np.array([*map(_address, arrays), *sizes], np.int64)
+    return PhraseMemory(*arrays, np.empty(capacity, np.uint64), addresses)
+
+
+@inline
+def _postings_of(source):
+    n = source[_SOURCE_ARRAYS:]
+    return Postings(
+        _uint16_at(source[0], n[0]), _uint8_at(source[1], n[1]), _int64_at(source[2], n[2]),
+        _int64_at(source[3], n[3]), _uint16_at(source[4], n[4]), _uint16_at(source[5], n[5]),
+        _int64_at(source[6], n[6]), _int32_at(source[7], n[7]), source[_PACKED],
+    )  # fmt: skip
 
 
 @inline
@@ -44,40 +135,42 @@ def _least_part(best_key, weight, base):
 
 
 @jit
-def collect_phrases(
-    keys, counts, best, overflow, postings, data, blocks, parts, part_blocks, terms, dense, offsets,
-    starts, weights, base, table, slope, factor, live, allowed, places, numbers, first_row,
-    documents, k, memory,
-):  # fmt: skip
+def collect_phrases(memory, source, asked, starts, weights, base, allowed, k):
     """Add the hits of a segment to those of Q phrases.
 
-    keys      uint64[Q, capacity]  (score, row) of candidates
-    counts    int64[Q]    candidates of each
-    best      uint64[Q]   a key that a later candidate must pass; 0 for none yet
-    overflow  uint8[Q]    set where a frequency is MOST_TF or more: the phrase has no hits here
-    postings, data, blocks  of the segment (search/positions.py)
-    parts, part_blocks  of its Impacts, in which those of the terms are computed; or float32[0]
-    terms     int32[n]    of the segment, those of phrase q from starts[q] on; -1 for a word that it
-                          lacks
-    dense     int64[2, n] the addresses of the bits of each (dense.py), and of its short positions
-                          (term_bits.py); 0 for none
-    offsets   int64[n]    of the words in their phrase, from 0
+    memory    the addresses of a PhraseMemory, with what the segments before gave
+    source    the segment, of `phrase_source`
+    asked     int64[4, n] of the words, those of phrase q from starts[q] on, in the rows TERM their
+              terms in the segment, -1 for a word that it lacks, BITS and SHORT the addresses of the
+              bits of each (dense.py) and of its short positions (term_bits.py), 0 for none, and
+              OFFSET their places in their phrase, from 0
+    starts    int64[Q + 1]
     weights, base  float32[Q]
-    table     float32[MOST_TF]  value of each frequency, with slope and factor float32[…] as in
-              impacts.Weighting
-    live      uint8[documents] or uint8[0]; allowed uint8[rows] or uint8[0]
-    places    int64[3, S]    scratch for lists of up to S words
-    numbers   int64[S + 1]   0, 1, …
-    first_row, documents  of the segment
-    memory    of `phrases.make_scratch`
+    allowed   uint8[rows] or uint8[0]
     """
-    scratch = scratch_of(memory)
+    many, capacity, words = memory[7], memory[8], memory[9]
+    every_key = _uint64_at(memory[0], many * capacity)
+    counts, best = _int64_at(memory[1], many), _uint64_at(memory[2], many)
+    overflow = _uint8_at(memory[3], many)
+    places = _int64_at(memory[4], 3 * words).reshape(3, words)
+    numbers = _int64_at(memory[5], words + 1)
+    scratch = scratch_of(_int64_at(memory[6], memory[10]))
+    postings = _postings_of(source)
+    n = source[_SOURCE_ARRAYS:]
+    data, blocks = _uint8_at(source[8], n[8]), _int64_at(source[9], n[9])
+    parts, part_blocks = _float32_at(source[10], n[10]), _float32_at(source[11], n[11])
+    factor, table = _float32_at(source[12], n[12]), _float32_at(source[13], n[13])
+    live = _uint8_at(source[14], n[14])
+    slope = bits_float(np.uint32(source[_SLOPE]))
+    first_row, documents = source[_FIRST_ROW], source[_DOCUMENTS]
+    dense = asked[BITS : SHORT + 1]
     join = scratch.join
-    for q in range(len(counts)):
+    for q in range(len(weights)):
+        keys = every_key[q * capacity : (q + 1) * capacity]
         first, last = starts[q], starts[q + 1]
         slots = last - first
-        own = terms[first:last]
-        own_offsets = offsets[first:last]
+        own = asked[TERM, first:last]
+        own_offsets = asked[OFFSET, first:last]
         if not has_all(own):
             continue
         lists = begin_phrase(join, postings, own, dense, first, places, numbers, parts, part_blocks)
@@ -105,14 +198,14 @@ def collect_phrases(
                 if key > best[q] and (
                     len(allowed) == 0 or allowed[np.uint64(first_row + row)] != 0
                 ):
-                    keys[q, counts[q]] = key
+                    keys[np.uint64(counts[q])] = key
                     counts[q] += 1
-                    if counts[q] == keys.shape[1]:
-                        best[q] = select_best(keys[q], counts[q], k)
+                    if counts[q] == capacity:
+                        best[q] = select_best(keys, counts[q], k)
                         counts[q] = k
             # a few new candidates are not worth a selection among k
             if counts[q] - k > k >> 3 or (best[q] == 0 and counts[q] > k):
-                best[q] = select_best(keys[q], counts[q], k)
+                best[q] = select_best(keys, counts[q], k)
                 counts[q] = k
 
 
