@@ -241,9 +241,7 @@ def _alternatives(query: values.Query) -> tuple[values.Query, ...] | None:
     return None if query.minimum_should_match > 1 else query.should
 
 
-def _clause_weights(
-    query: values.Query, searcher: Searcher, model: RankingModel
-) -> list[float]:
+def _clause_weights(query: values.Query, searcher: Searcher, model: RankingModel) -> list[float]:
     """The weights of the scored clauses of a query that a document has."""
     clause = Resolver(searcher, model).resolve(query)
     if clause is None:

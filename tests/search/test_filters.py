@@ -118,6 +118,7 @@ def table_of(rows: list[dict[str, Any]], first: int = 0) -> pa.Table:
     return pa.Table.from_pylist(numbered, SCHEMA)
 
 
+@settings(deadline=None)  # kernels may have to be compiled
 @given(st.lists(ROWS, min_size=1, max_size=8), FILTERS)
 def test_a_filter_is_true_where_plain_python_says_so(
     rows: list[dict[str, Any]], filter: tuple[Any, ...]
