@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastseq.errors import DataError, RowError, SettingsError
+from fastseq.search.columns import numbered
 from fastseq.store.arrays import list_offsets
 from fastseq.store.column_bins import interval_bins, range_bins
 from fastseq.store.column_values import ColumnValues, load_column
@@ -76,7 +77,7 @@ def load(parts: list[list[Any]], kind: pa.DataType, path: str = "c") -> ColumnVa
             schema=pa.schema([("other", pa.string()), ("c", own)]),
         )
         readers.append(stored(table))
-    return load_column([*readers, None], schema, path)
+    return load_column([*readers, None], schema, path, numbered)
 
 
 def parts_of(name: str, lists: bool = False) -> st.SearchStrategy[list[list[Any]]]:
