@@ -356,6 +356,18 @@ class Term(Query):
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
+class IndexTerm(Query):
+    """A term as the index has it: it is not analysed. What feedback adds to a query; the text
+    syntax has none."""
+
+    term: str
+    field: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("term", self.term, self.field)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Phrase(Query):
     """The words of a text in sequence, each at the position after the one before.
 

@@ -34,8 +34,10 @@ import numpy.typing as npt
 from fastseq.errors import DataError, SettingsError, quoted
 from fastseq.index.collection import Collection
 from fastseq.kernels.search.columns import count_bins, count_elements, count_values
+from fastseq.kernels.text.hashing import PADDING
 from fastseq.settings import strings, whole
-from fastseq.types import Float32, Int32, Int64, UInt8, UInt64
+from fastseq.text.tables import ByteTable
+from fastseq.types import Float32, Int32, Int64, Texts, UInt8, UInt64
 
 if TYPE_CHECKING:
     from fastseq.store.column_values import ColumnValues
@@ -466,4 +468,14 @@ def stored_column(collection: Collection, name: str) -> ColumnValues:
     from fastseq.store.column_values import load_column
 
     documents = [leaf.segment.stored for leaf in collection.leaves]
-    return _cache.get(collection, name, lambda: load_column(documents, collection.schema, name))
+    return _cache.get(
+        collection, name, lambda: load_column(documents, collection.schema, name, numbered)
+    )
+
+
+def numbered(texts: Texts) -> tuple[Texts, Int32]:
+    """(the distinct texts in the order of their first occurrence, int32[n] the number of each)."""
+    table = ByteTable.for_text(texts.nbytes, 0)
+    data = np.append(texts.data, np.zeros(PADDING, np.uint8))
+    numbers = table.register(data, texts.offsets, 0)
+    return Texts(*table.texts()), numbers

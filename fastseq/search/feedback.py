@@ -5,6 +5,18 @@
 
 With feedback a query is searched twice: terms of the best documents of the first search are added
 to it for the second.
+
+Words and mappings become mappings: a term has the sum of its weight in the query and of its weight
+in the documents. Of values of `fastseq.query` the clauses stay as they are, with the factor of the
+query as boost, and the terms are `should` clauses, with their weights as boosts:
+
+    a Term, a Boolean of should clauses alone    Boolean(should=[c1^α, c2^α, …, t1^w1, t2^w2, …])
+    any other query                              Boolean(must=[query^α], should=[t1^w1, t2^w2, …])
+
+so that nothing is found that a query with signs, a phrase or a pattern excludes. α is 1 for
+Rocchio. The weights q(t) of such a query are the boosts of its scored clauses that a document has,
+the sum of a clause that occurs several times; constant scores are not among them. Terms of weight 0
+are left out.
 """
 
 from __future__ import annotations
@@ -18,16 +30,20 @@ from typing import Any
 
 import numpy as np
 
+from fastseq import query as values
 from fastseq.errors import SettingsError
 from fastseq.estimator import Real, Whole, describe_parameters, parameter, valid_parameters
 from fastseq.index.collection import Collection
+from fastseq.search.clauses import ListClause
 from fastseq.search.document_terms import (
     DocumentTerms,
     document_frequencies,
     terms_of_documents,
 )
+from fastseq.search.evaluation import plan_of
 from fastseq.search.query_words import Query, analysed
 from fastseq.search.ranking import RankingModel
+from fastseq.search.resolving import Resolver
 from fastseq.search.searcher import Searcher
 from fastseq.text.weighting import bm25_idf
 from fastseq.types import Float64, Int64, Texts
@@ -47,10 +63,11 @@ class Feedback(ABC):
     terms: int
 
     @abstractmethod
-    def query(
-        self, own: Mapping[str, float], found: DocumentTerms, rows: Int64, scores: Float64
-    ) -> dict[str, float]:
-        """The weights of the terms of a new query.
+    def added(
+        self, own: Sequence[float], found: DocumentTerms, rows: Int64, scores: Float64
+    ) -> tuple[float, dict[str, float]]:
+        """(the factor of the query's own weights, the weights of terms of the documents), of which
+        the new query is the sum.
 
         own     the weights of the query's terms, at least one of them not 0
         found   documents, among them those of the query
@@ -94,21 +111,21 @@ class RM3(Feedback):
     def __post_init__(self) -> None:
         valid_parameters(self)
 
-    def query(
-        self, own: Mapping[str, float], found: DocumentTerms, rows: Int64, scores: Float64
-    ) -> dict[str, float]:
+    def added(
+        self, own: Sequence[float], found: DocumentTerms, rows: Int64, scores: Float64
+    ) -> tuple[float, dict[str, float]]:
         if scores.min() <= 0:
             scores = np.exp(scores - scores.max())
         shares = scores / scores.sum() / np.maximum(found.lengths[rows], 1)
         places, counts = found.places(rows)
         weights = np.repeat(shares, counts) * found.tfs[places]
         terms, sums = self._best(found, places, weights)
-        total = sum(map(abs, own.values()))
-        new = {term: self.original_weight * weight for term, weight in own.items()}
-        for term, weight in zip(terms.tolist(), (sums / sums.sum()).tolist(), strict=True):
-            name = found.names[term]
-            new[name] = new.get(name, 0.0) + (1 - self.original_weight) * total * weight
-        return new
+        factor = (1 - self.original_weight) * sum(map(abs, own))
+        weights = (sums / sums.sum()).tolist()
+        return self.original_weight, {
+            found.names[term]: factor * weight
+            for term, weight in zip(terms.tolist(), weights, strict=True)
+        }
 
 
 @describe_parameters
@@ -136,59 +153,103 @@ class Rocchio(Feedback):
     def __post_init__(self) -> None:
         valid_parameters(self)
 
-    def query(
-        self, own: Mapping[str, float], found: DocumentTerms, rows: Int64, scores: Float64
-    ) -> dict[str, float]:
+    def added(
+        self, own: Sequence[float], found: DocumentTerms, rows: Int64, scores: Float64
+    ) -> tuple[float, dict[str, float]]:
         places, counts = found.places(rows)
         shares = 1 / (found.norms[rows] * len(rows))
         weights = np.repeat(shares, counts) * found.tfs[places]
         terms, sums = self._best(found, places, weights)
-        norm = float(np.sqrt(sum(weight * weight for weight in own.values())))
-        new = dict(own)
-        for term, weight in zip(terms.tolist(), sums.tolist(), strict=True):
-            name = found.names[term]
-            new[name] = new.get(name, 0.0) + self.beta * norm * weight
-        return new
+        factor = self.beta * float(np.sqrt(sum(weight * weight for weight in own)))
+        return 1.0, {
+            found.names[term]: factor * weight
+            for term, weight in zip(terms.tolist(), sums.tolist(), strict=True)
+        }
 
 
 def with_feedback(
-    queries: Sequence[Query], feedback: Any, searcher: Searcher, model: RankingModel,
+    queries: Sequence[Query | values.Query], feedback: Any, searcher: Searcher, model: RankingModel,
     **options: Any,
-) -> list[Query]:  # fmt: skip
-    """The queries after pseudo relevance feedback; one without hits is unchanged.
+) -> list[Query | values.Query]:  # fmt: skip
+    """The queries after pseudo relevance feedback; one without hits, or without scored words, is
+    unchanged.
 
     feedback : a Feedback
-    options : of Searcher.search
+    options : of Searcher.find
 
-    Raises SettingsError for another feedback, and as Searcher.search.
+    Raises SettingsError for another feedback, and as Searcher.find.
     """
     if not isinstance(feedback, Feedback):
         raise SettingsError(f"feedback must be RM3() or Rocchio(), not {feedback!r}")
-    for query in queries:
-        if not isinstance(query, str | Mapping):
-            raise SettingsError(f"feedback is for plain words, not for the query {query!r:.80}")
-    found: list[Query] = []
+    found: list[Query | values.Query] = []
     for first in range(0, len(queries), _BLOCK):
         found += _expanded(queries[first : first + _BLOCK], feedback, searcher, model, options)
     return found
 
 
 def _expanded(
-    queries: Sequence[Query], feedback: Feedback, searcher: Searcher, model: RankingModel,
-    options: dict[str, Any],
-) -> Iterator[Query]:  # fmt: skip
-    rows, scores = searcher.search(queries, feedback.documents, model, **options)
+    queries: Sequence[Query | values.Query], feedback: Feedback, searcher: Searcher,
+    model: RankingModel, options: dict[str, Any],
+) -> Iterator[Query | values.Query]:  # fmt: skip
+    # what is left out is named by the second search
+    rows, scores, _ = searcher.find(queries, feedback.documents, model, **options)
     distinct = np.unique(rows[rows >= 0]).astype(np.int64)
     found = terms_of_documents(searcher.collection, distinct)
-    for query, own, best, points in zip(
-        queries, _weights(queries, searcher), rows, scores, strict=True
-    ):
+    plain = [query for query in queries if isinstance(query, str | Mapping)]
+    weights = iter(_weights(plain, searcher))
+    for query, best, points in zip(queries, rows, scores, strict=True):
         best = best[best >= 0]
-        if not len(best) or not any(own.values()):
+        of_terms: dict[str, float] = {}
+        if not isinstance(query, values.Query):
+            of_terms = next(weights)
+            own = list(of_terms.values())
+        else:
+            own = _clause_weights(query, searcher, model) if len(best) else []
+        if not len(best) or not any(own):
             yield query
             continue
         places = np.searchsorted(distinct, best)
-        yield feedback.query(own, found, places, points[: len(best)].astype(np.float64))
+        factor, terms = feedback.added(own, found, places, points[: len(best)].astype(np.float64))
+        if isinstance(query, values.Query):
+            yield _with_terms(query, factor, terms)
+            continue
+        new = {term: factor * weight for term, weight in of_terms.items()}
+        for term, weight in terms.items():
+            new[term] = new.get(term, 0.0) + weight
+        yield new
+
+
+def _with_terms(query: values.Query, factor: float, terms: Mapping[str, float]) -> values.Query:
+    """A query with further terms, as the module describes."""
+    more: tuple[values.Query, ...] = tuple(
+        values.Boost(values.IndexTerm(term), weight) for term, weight in terms.items() if weight > 0
+    )
+    if not more:
+        return query
+    own = _alternatives(query)
+    if own is None:
+        return values.Boolean(must=(values.Boost(query, factor),), should=more)
+    return values.Boolean(should=(*(values.Boost(clause, factor) for clause in own), *more))
+
+
+def _alternatives(query: values.Query) -> tuple[values.Query, ...] | None:
+    """The clauses of a query of which a document needs any one; None for other queries."""
+    if isinstance(query, values.Term) and query.field is None:
+        return (query,)
+    if not isinstance(query, values.Boolean) or query.must or query.must_not or query.filter:
+        return None
+    return None if query.minimum_should_match > 1 else query.should
+
+
+def _clause_weights(query: values.Query, searcher: Searcher, model: RankingModel) -> list[float]:
+    """The weights of the scored clauses of a query that a document has."""
+    clause = Resolver(searcher, model).resolve(query)
+    if clause is None:
+        return []
+    return [
+        one.boost * one.count for one in plan_of(clause).scored
+        if isinstance(one.clause, ListClause) and one.clause.df > 0
+    ]  # fmt: skip
 
 
 def _weights(queries: Sequence[Query], searcher: Searcher) -> list[dict[str, float]]:

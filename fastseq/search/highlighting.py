@@ -158,6 +158,9 @@ class Matcher:
                 self._add(query.query, boost * query.score, True)
             case values.Term():
                 self._add_text(query.text, query.field, boost, constant)
+            case values.IndexTerm():
+                self._find_single([query.term])
+                self._add_term(query.term, query.field, boost, constant)
             case values.Phrase():
                 self._add_phrases((query.text,), query.slop, query.field, boost, constant)
             case values.Synonyms():

@@ -137,6 +137,8 @@ class Resolver:
         match query:
             case values.Term():
                 return self._text(query)
+            case values.IndexTerm():
+                return self._term(query.term, query.field)
             case values.Phrase():
                 return self._phrase(query)
             case values.Near():

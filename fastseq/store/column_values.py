@@ -12,7 +12,7 @@ order, so comparing numbers compares values, and counting values is counting num
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,21 +20,24 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fastseq.errors import DataError, quoted
+from fastseq.errors import DataError, RowError, quoted
 from fastseq.kernels.search.columns import distinct_elements
 from fastseq.store.arrays import (
     element_type,
     is_null,
     is_string,
     list_offsets,
+    number_array,
     plain,
     plain_type,
     repaired,
+    text_array,
+    to_texts,
 )
 from fastseq.store.documents import StoredDocuments, reading_documents
 from fastseq.store.ids import result_values
 from fastseq.store.nested import column_at, field_at, no_column, top_level
-from fastseq.types import Int32, Int64, offsets_of
+from fastseq.types import Int32, Int64, Texts, offsets_of
 
 _NULL = -1
 _LONG = 32  # elements of a list
@@ -71,14 +74,19 @@ class ColumnValues:
         return result_values(repaired(plain(self.values.take(numbers), kind)))
 
 
+# (the distinct ones of n strings or bytes, int32[n] the number of each among them)
+Numbering = Callable[[Texts], tuple[Texts, Int32]]
+
+
 def load_column(
-    documents: Sequence[StoredDocuments | None], schema: pa.Schema, name: str
+    documents: Sequence[StoredDocuments | None], schema: pa.Schema, name: str, number: Numbering
 ) -> ColumnValues:
     """A column of the rows of several files, one after the other.
 
     documents : None for a file without columns
     schema : of the index, which may have types where that of a file has null
     name : of a column, or the path of a field
+    number : numbers strings
 
     Raises DataError where there is no such column, or its type has no order; FormatError for a
     damaged file.
@@ -102,9 +110,9 @@ def load_column(
             with reading_documents(stored.name):
                 arrays.append(plain(column_at(rows, name), kind))
     if element is None:
-        values, codes = _encoded(arrays, kind)
+        values, codes = _encoded(arrays, kind, number)
         return ColumnValues(name, kind, values, codes, None)
-    values, codes = _encoded([array.flatten() for array in arrays], element)
+    values, codes = _encoded([array.flatten() for array in arrays], element, number)
     ends = [list_offsets(array) for array in arrays]
     lengths = np.concatenate([np.zeros(0, np.int64), *map(np.diff, ends)])
     codes, offsets = _distinct(codes, offsets_of(lengths))
@@ -146,11 +154,15 @@ def _dtype(kind: pa.DataType) -> np.dtype[Any]:
     return found
 
 
-def _encoded(arrays: Sequence[pa.Array], kind: pa.DataType) -> tuple[pa.Array, Int32]:
+def _encoded(
+    arrays: Sequence[pa.Array], kind: pa.DataType, number: Numbering
+) -> tuple[pa.Array, Int32]:
     """The distinct values of arrays of a type, ascending, and int32[n] the number of each value."""
     rows = sum(map(len, arrays))
     if not rows or pa.types.is_null(kind):
         return pa.nulls(0, kind), np.full(rows, _NULL, np.int32)
+    if is_string(kind) or pa.types.is_binary(kind):
+        return _encoded_strings(arrays, kind, number)
     if not _is_number(kind) and not pa.types.is_boolean(kind):
         return _encoded_values(arrays, kind)
     numbers = np.concatenate([numbers_of(array) for array in arrays])
@@ -185,14 +197,34 @@ def _ranked(numbers: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], Int32]:
     return found, codes.astype(np.int32)
 
 
-def _encoded_values(arrays: Sequence[pa.Array], kind: pa.DataType) -> tuple[pa.Array, Int32]:
-    """`_encoded` of strings, bytes and decimals, in a wider type."""
+def _encoded_strings(
+    arrays: Sequence[pa.Array], kind: pa.DataType, number: Numbering
+) -> tuple[pa.Array, Int32]:
+    """`_encoded` of strings and bytes, in a wider type."""
     import pyarrow.compute as pc  # slow to import
 
-    if pa.types.is_decimal(kind):
-        wide = pa.decimal256(76, kind.scale)
-    else:
-        wide = pa.large_string() if is_string(kind) else pa.large_binary()
+    nulls = np.concatenate([is_null(array) for array in arrays])
+    texts = [to_texts(array.drop_null() if array.null_count else array) for array in arrays]
+    lengths = np.concatenate([np.diff(own.offsets) for own in texts])
+    if lengths.min(initial=0) < 0:
+        raise RowError(0, "an Arrow array of strings is damaged: its offsets descend")
+    data = [own.data[own.offsets[0] : own.offsets[-1]] for own in texts]
+    distinct, numbers = number(Texts(np.concatenate(data), offsets_of(lengths)))
+    values = text_array(distinct, pa.large_string() if is_string(kind) else pa.large_binary())
+    order = numbers_of(pc.sort_indices(values))
+    ranks = np.empty(len(values), np.int32)
+    ranks[order] = np.arange(len(values), dtype=np.int32)
+    codes = np.full(len(nulls), _NULL, np.int32)
+    codes[~nulls] = ranks[numbers]
+    return values.take(number_array(order)), codes
+
+
+def _encoded_values(arrays: Sequence[pa.Array], kind: pa.DataType) -> tuple[pa.Array, Int32]:
+    """`_encoded` of decimals and of bytes of a fixed size, in a wider type."""
+    import pyarrow.compute as pc  # slow to import
+
+    is_decimal = pa.types.is_decimal(kind)
+    wide = pa.decimal256(76, kind.scale) if is_decimal else pa.large_binary()
     column = pa.chunked_array([array.cast(wide) for array in arrays], wide)
     encoded = column.dictionary_encode()
     values = encoded.chunk(0).dictionary

@@ -62,6 +62,16 @@ def test_feedback(run: Run, bilingual: Path, words: tuple[str, ...], feedback: A
     assert scores(ran) != expected(index.search(QUERY))
 
 
+@pytest.mark.parametrize("text", ['"cats purr"', "+cats -dogs purr", "pur*", "cats purr^2"])
+def test_feedback_of_queries_with_operators(run: Run, bilingual: Path, text: str) -> None:
+    ran = run("search", text, "-i", bilingual, "--format", "json", "--feedback", "rm3")
+    index = Index.open(bilingual)
+    assert scores(ran) == expected(index.search(text, syntax="query", feedback=RM3()))
+    plain = index.search(text, syntax="query")
+    if plain.ids[0]:
+        assert scores(ran) != expected(plain)
+
+
 def test_like(run: Run, bilingual: Path) -> None:
     ran = run("search", "--like", "en02", "-i", bilingual, "-k", "3", "--format", "json")
     assert scores(ran) == expected(Index.open(bilingual).more_like("en02", k=3))

@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, RowError, SettingsError
+from fastseq.search.columns import numbered
+from fastseq.store.arrays import list_offsets
 from fastseq.store.column_bins import interval_bins, range_bins
 from fastseq.store.column_values import ColumnValues, load_column
 from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes
@@ -75,7 +77,7 @@ def load(parts: list[list[Any]], kind: pa.DataType, path: str = "c") -> ColumnVa
             schema=pa.schema([("other", pa.string()), ("c", own)]),
         )
         readers.append(stored(table))
-    return load_column([*readers, None], schema, path)
+    return load_column([*readers, None], schema, path, numbered)
 
 
 def parts_of(name: str, lists: bool = False) -> st.SearchStrategy[list[list[Any]]]:
@@ -222,6 +224,29 @@ def test_ranges_of_dates_and_times() -> None:
     assert range_bins(moments, ["1970-01-01T00:59:59+01:00", "2000-02-29"])[1].tolist() == [0, 1, 1]
     times = load([VALUES["time"][1]], pa.time32("s"))
     assert range_bins(times, ["00:00", "12:00", "23:59:59"])[1].tolist() == [0, 2]
+
+
+def test_long_lists_have_each_distinct_element_once() -> None:
+    rng = np.random.default_rng(1)
+    rows: list[Any] = [rng.integers(0, 50, n).tolist() for n in (0, 31, 32, 33, 200, 5000, 1)]
+    rows[4][::7] = [None] * len(rows[4][::7])
+    rows[2:2] = [None, [None] * 100]
+    found = load([rows[:4], rows[4:]], pa.list_(pa.int64()))
+    values = found.values.to_pylist()
+    assert found.offsets is not None
+    for row, start, stop in zip(rows, found.offsets, found.offsets[1:], strict=False):
+        own = [values[code] for code in found.codes[start:stop]]
+        assert own == sorted({value for value in row or [] if value is not None})
+
+
+def test_lists_whose_offsets_descend_are_an_error() -> None:
+    """As of a damaged file: no kernel may read elsewhere."""
+    ends = pa.py_buffer(np.array([0, 3, 1, 4], np.int32))
+    damaged = pa.Array.from_buffers(
+        pa.list_(pa.int64()), 3, [None, ends], children=[pa.array([1, 2, 3, 4])]
+    )
+    with pytest.raises(RowError, match="its offsets descend"):
+        list_offsets(damaged)
 
 
 def test_fields_of_structs() -> None:
