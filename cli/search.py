@@ -455,6 +455,8 @@ def _weights(fields: Sequence[str]) -> dict[str, float] | None:
         name, sign, weight = text.rpartition("^")
         if not sign:
             name, weight = text, "1"
+        if name in found:
+            raise SettingsError(f"--field: {quoted(name)} is named twice")
         try:
             found[name] = float(weight)
         except ValueError:
@@ -607,7 +609,8 @@ def _count_removed_words(
 def _suggest_words(common: Common, text: str, index: Index, expand: Expander | None) -> None:
     """Name the words of a query that no document contains, with similar words of the index."""
     vectors = None if expand is None else expand.vectors
-    for word in index.unknown_words(text)[:_MOST_UNKNOWN]:
+    unknown = index.unknown_words(text)
+    for word in unknown[:_MOST_UNKNOWN]:
         if vectors is not None and vectors.subwords is not None:
             from fastseq.vectors.expansion import suggestions
 
@@ -617,6 +620,8 @@ def _suggest_words(common: Common, text: str, index: Index, expand: Expander | N
             similar = index.suggest(word)
         question = f"; did you mean {' or '.join(map(quoted, similar))}?" if similar else ""
         common.notify(f"no documents contain {quoted(word)}{question}")
+    if len(unknown) > _MOST_UNKNOWN:
+        common.notify(f"no documents contain {len(unknown) - _MOST_UNKNOWN:,} other words either")
 
 
 def _write_run(

@@ -11,6 +11,7 @@ import numpy as np
 from fastseq.index.collection import EVERY_ROW, Collection
 from fastseq.kernels.search.counting import count_documents
 from fastseq.kernels.search.phrase_counting import count_phrases
+from fastseq.kernels.search.phrase_search import OFFSET
 from fastseq.kernels.search.phrases import make_scratch
 from fastseq.kernels.search.postings import WINDOW, WORDS
 from fastseq.kernels.search.required import EXCLUDED, OPTIONAL, REQUIRED
@@ -155,7 +156,7 @@ class Counter:
         if longest > _MOST_WORDS:
             scratch = _make_phrase_scratch(longest)
         lists = np.array(self.bits.phrase_lists(table, numbers), np.int64)
-        every = np.ascontiguousarray(lists.T).reshape(len(self._leaves), -1, len(numbers))
+        every = np.ascontiguousarray(lists.T).reshape(-1, OFFSET, len(numbers))
         for leaf, own in zip(self._leaves, every, strict=True):
             segment = leaf.segment
             positions = segment.unverified_positions

@@ -91,7 +91,8 @@ def decode_cursor(collection: Collection, request: int, text: Any) -> Cursor:
         raise wrong
     if commit != collection.commit:
         raise SettingsError(
-            "after is a cursor of another commit of the index: begin again with the first page"
+            "after is a cursor of another index, or of another commit of this one: begin again "
+            "with the first page"
         )
     if of_request != request:
         raise SettingsError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -717,16 +718,23 @@ def _registered(table: ByteTable, texts: Texts) -> Int32:
 
 
 def _weights_of(query: Mapping[str, float]) -> Float64:
-    try:
-        weights = np.array([float(weight) for weight in query.values()], np.float64)
-    except (TypeError, ValueError, OverflowError):
-        weights = np.array([np.nan])
-    if not np.all(np.abs(weights) <= LARGEST_WEIGHT):
+    weights = np.array([_number(weight) for weight in query.values()], np.float64)
+    wrong = np.flatnonzero(~(np.abs(weights) <= LARGEST_WEIGHT))
+    if len(wrong):
+        term, weight = list(query.items())[wrong[0]]
         raise SettingsError(
-            "a query term's weight must be a finite number from "
-            f"-{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}"
+            f"the weight of the query term {term!r:.80} must be a finite number from "
+            f"-{LARGEST_WEIGHT:g} to {LARGEST_WEIGHT:g}, not {weight!r:.80}"
         )
     return weights
+
+
+def _number(value: Any) -> float:
+    """A value as a number; NaN for another one."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _terms_of(query: Mapping[str, float]) -> list[str]:

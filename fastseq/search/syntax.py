@@ -419,7 +419,8 @@ class _Parser:
         field = self.group.field if self.field is None else self.field
         slop, boost, after = self.suffixes(found.end())
         if slop is not None and not (_WHOLE.fullmatch(slop) and int(slop) < 1 << 31):
-            raise _MalformedError(f"slop must be a whole number, not ~{_short(slop)}", found.end())
+            wanted = f"a whole number below {1 << 31}"
+            raise _MalformedError(f"slop must be {wanted}, not ~{_short(slop)}", found.end())
         return self.finished(Phrase(words, field, int(slop or 0)), boost, after)
 
     def regex(self, at: int) -> int:

@@ -62,7 +62,7 @@ _UNKNOWN = pa.nulls(1, pa.bool_())[0]
 
 _MOST_DIGITS = 100  # more than any integer or decimal of Arrow has
 _EXACT = Context(prec=1000)
-_DEEPEST = 200  # parentheses and "not" in each other
+_DEEPEST = 200  # nested parentheses and "not"
 _COMPARISONS: dict[str, tuple[Any, Callable[[Any, Any], bool]]] = {
     "=": (pc.equal, operator.eq), "!=": (pc.not_equal, operator.ne),
     "<": (pc.less, operator.lt), "<=": (pc.less_equal, operator.le),
@@ -389,7 +389,8 @@ class _Parser:
     def _one(self) -> Filter:
         self._depth += 1
         if self._depth > _DEEPEST:
-            raise SettingsError(f"filter: more than {_DEEPEST} parentheses and not in each other")
+            nested = f"parentheses and 'not' are nested more than {_DEEPEST} deep"
+            raise SettingsError(f"filter: {nested}")
         if self._takes("not"):
             found: Filter = _Not(self._one())
         elif self._takes("("):

@@ -37,7 +37,7 @@ from fastseq.types import UInt8, UInt16, UInt32
 MOST_STATES = 10_000
 MOST_STEPS = 2_000_000  # of the subset construction: about a second
 _MOST_ENTRIES = 1_000_000  # of the table
-_DEEPEST = 100  # parentheses in each other
+_DEEPEST = 100  # nested parentheses
 _LAST = 0x10FFFF
 _NAMED = 0x40000  # beyond the first four planes Unicode has no letters, digits or spaces
 # as in fastseq/kernels/text/vocabulary.py, which would bring Numba with it
@@ -308,7 +308,7 @@ class _Parser:
             self._at += 2
         self._depth += 1
         if self._depth > _DEEPEST:
-            self._fail(at, f"more than {_DEEPEST} parentheses in each other")
+            self._fail(at, f"parentheses nested more than {_DEEPEST} deep")
         node = self._alternatives()
         self._depth -= 1
         if self._next != ")":

@@ -138,6 +138,9 @@ def test_unknown_words_get_suggestions(run: Run, vectors: Path) -> None:
         "no documents contain 'larg'; did you mean 'large'?",
         "no documents contain 'zzzzzz'",
     ]
+    many = run("search", " ".join(f"zzz{n}zzz" for n in range(10))).err.splitlines()
+    assert sum(line.startswith("no documents contain 'zzz") for line in many) == 8
+    assert many[-1] == "no documents contain 2 other words either"
     assert "did you mean" not in run("search", "large house").err
     assert run("search", "larg", "--quiet").err == ""
     # the vectors have no n-grams: by spelling too

@@ -89,6 +89,7 @@ def test_fields(search: Search, index: Path) -> None:
             ("--field", "title^x"),
             "--field: the weight of 'title' is 'x'; expected a number as in t",
         ),
+        (("--field", "title", "--field", "title^2"), "--field: 'title' is named twice"),
         (("--field", "title^0"), "the weight of 'title' must be a number above 0"),
         (("--field", "title^nan"), "the weight of 'title' must be a number above 0"),
         (("--field", "title", "--field-b", "title=2"), "--field-b: 'title=2' is not one of the f"),

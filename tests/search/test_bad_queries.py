@@ -472,7 +472,7 @@ def test_other_queries_are_refused(index: Index) -> None:
     for weights in ({"cat": "x"}, {"cat": math.nan}, {"cat": None}, {"cat": 1e21}):
         for call in (index.search, index.count, lambda given: index.search(given, sort="year")):
             with pytest.raises(
-                SettingsError, match="a query term's weight must be a finite number"
+                SettingsError, match=r"the weight of the query term .* must be a finite number"
             ):
                 call(weights)
     for call in (index.search, index.count):

@@ -427,7 +427,7 @@ def test_cursors_of_other_commits_and_requests(large: Index, folder: Path) -> No
     with pytest.raises(SettingsError, match="of another query, filter, order or grouping"):
         decode_cursor(collection, request_digest("q", "tfidf"), text)
     other = Index.build(pa.table({"text": ["a"]}), folder / "other", text_columns=["text"])
-    with pytest.raises(SettingsError, match="of another commit of the index: begin again"):
+    with pytest.raises(SettingsError, match="of another commit of this one: begin again"):
         decode_cursor(other._collection, request_digest("q", "bm25"), text)
     for at in range(len(text)):
         changed = text[:at] + ("A" if text[at] != "A" else "B") + text[at + 1 :]

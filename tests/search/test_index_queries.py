@@ -458,7 +458,7 @@ def test_cursors_of_other_requests_are_refused(index: Index, tmp_path: Path) -> 
     one = Index.build([{"id": 1, "text": "cat"}], tmp_path / "index")
     cursor = one.search("cat").cursor()
     one.add([{"id": 2, "text": "cat"}])
-    with pytest.raises(SettingsError, match="a cursor of another commit of the index"):
+    with pytest.raises(SettingsError, match="a cursor of another index, or of another commit"):
         one.search("cat", after=cursor)
 
 

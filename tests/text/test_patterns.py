@@ -129,7 +129,7 @@ def test_the_literal_prefix_is_the_longest() -> None:
         (r"[\d-z]", 1, "a range between classes"),
         ("a^b", 1, "inside of the pattern"),
         ("a$b", 1, "inside of the pattern"),
-        ("(" * 101 + ")" * 101, 100, "more than 100 parentheses"),
+        ("(" * 101 + ")" * 101, 100, "nested more than 100 deep"),
     ],
 )
 def test_wrong_expressions(pattern: str, position: int, problem: str) -> None:
