@@ -222,14 +222,21 @@ def _expanded(
 def _with_terms(query: values.Query, factor: float, terms: Mapping[str, float]) -> values.Query:
     """A query with further terms, as the module describes."""
     more: tuple[values.Query, ...] = tuple(
-        values.Boost(values.IndexTerm(term), weight) for term, weight in terms.items() if weight > 0
+        values.Boost(values.IndexTerm(term), min(weight, values.MAX_SCORE))
+        for term, weight in terms.items()
+        if weight > 0
     )
     if not more:
         return query
     own = _alternatives(query)
     if own is None:
-        return values.Boolean(must=(values.Boost(query, factor),), should=more)
-    return values.Boolean(should=(*(values.Boost(clause, factor) for clause in own), *more))
+        return values.Boolean(must=(_boosted(query, factor),), should=more)
+    return values.Boolean(should=(*(_boosted(clause, factor) for clause in own), *more))
+
+
+def _boosted(query: values.Query, factor: float) -> values.Query:
+    """A query with a factor, at most the largest that a query may have."""
+    return query if factor == 1 else values.Boost(query, min(factor, values.MAX_SCORE))
 
 
 def _alternatives(query: values.Query) -> tuple[values.Query, ...] | None:

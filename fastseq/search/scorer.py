@@ -359,13 +359,13 @@ class ModelScorer:
     def gathered(self, table: TermTable, terms: Int32) -> Sources:
         """Indexes of some terms of a table alone, which may stand for groups. Raises FormatError
         where their postings are damaged."""
-        distinct, places = np.unique(terms, return_inverse=True)
-        groups = [table.groups.get(term) for term in distinct.tolist()]
-        numbers = np.arange(len(distinct), dtype=np.int32)
+        own_terms, places = np.unique(terms, return_inverse=True)
+        groups = [table.groups.get(term) for term in own_terms.tolist()]
+        numbers = np.arange(len(own_terms), dtype=np.int32)
         kept = []
-        lists = _empty_lists(len(distinct), len(self._collection.leaves))
-        statistics = self._statistics(table, distinct)
-        for number, own in enumerate(table.ids(distinct)):
+        lists = _empty_lists(len(own_terms), len(self._collection.leaves))
+        statistics = self._statistics(table, own_terms)
+        for number, own in enumerate(table.ids(own_terms)):
             leaf = self._collection.leaves[number]
             segment = leaf.segment
             segment.verify_postings(own[own >= 0])

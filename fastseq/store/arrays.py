@@ -226,7 +226,7 @@ def plain(array: pa.Array, kind: pa.DataType) -> pa.Array:
     if nested is not None:
         return nested
     try:
-        if _is_large(array.type):
+        if _is_large(array.type) and not pa.types.is_fixed_size_binary(kind):
             return _narrow(array, kind)
         return _cast(array, kind)
     except pa.ArrowException as error:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from fastseq.errors import DataError, RowError, quoted
+from fastseq.errors import DataError, FormatError, RowError, quoted
 from fastseq.kernels.search.columns import distinct_elements
 from fastseq.store.arrays import (
     element_type,
@@ -109,11 +109,15 @@ def load_column(
         for rows in stored.batches(top_level(stored.schema, [name])):
             with reading_documents(stored.name):
                 arrays.append(plain(column_at(rows, name), kind))
-    if element is None:
-        values, codes = _encoded(arrays, kind, number)
-        return ColumnValues(name, kind, values, codes, None)
-    values, codes = _encoded([array.flatten() for array in arrays], element, number)
-    ends = [list_offsets(array) for array in arrays]
+    try:
+        if element is None:
+            values, codes = _encoded(arrays, kind, number)
+            return ColumnValues(name, kind, values, codes, None)
+        values, codes = _encoded([array.flatten() for array in arrays], element, number)
+        ends = [list_offsets(array) for array in arrays]
+    except RowError as error:
+        files = ", ".join(stored.name for stored in documents if stored is not None)
+        raise FormatError(f"{files}: damaged: {error.problem}") from error
     lengths = np.concatenate([np.zeros(0, np.int64), *map(np.diff, ends)])
     codes, offsets = _distinct(codes, offsets_of(lengths))
     return ColumnValues(name, kind, values, codes, offsets)

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from fastseq.errors import FormatError
 from fastseq.store import disk
-from fastseq.types import Int64
+from fastseq.types import Int64, distinct, ranges
 
 CHUNK = 1 << 14
 _ALIGNMENT = 64
@@ -207,13 +207,9 @@ class Container:
         first, last = starts[some] * size // CHUNK, -(-stops[some] * size // CHUNK)
         if not len(first):
             return
-        start = int(first.min())
-        chunks = int(last.max()) - start
-        begun = np.bincount(first - start, minlength=chunks)
-        begun -= np.bincount(last - start, minlength=chunks)[:chunks]
-        verified = np.frombuffer(self._verified, np.uint8, chunks, base + start)
-        wanted = np.flatnonzero((np.cumsum(begun) > 0) & (verified == 0)) + start
-        self._refuse_damaged(name, self._damaged(name, wanted.tolist()))
+        chunks = distinct(ranges(first, last - first))
+        verified = np.frombuffer(self._verified, np.uint8)[base + chunks]
+        self._refuse_damaged(name, self._damaged(name, chunks[verified == 0].tolist()))
 
     def _refuse_damaged(self, name: str, chunks: list[int]) -> None:
         if chunks:

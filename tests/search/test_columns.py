@@ -504,3 +504,11 @@ def test_a_column_is_read_once(large: Index, monkeypatch: pytest.MonkeyPatch) ->
         facet_counts(index._collection, FacetRequest("group"), np.arange(10))
         page_of(index._collection, np.arange(10), np.zeros(10, np.float32), 3, group="group")
     assert asked == [["group"]]
+
+
+def test_facets_of_bytes_of_a_fixed_size(tmp_path: Path) -> None:
+    column = pa.array([b"ab", b"cd", b"ab"], pa.binary(2))
+    table = pa.table({"id": ["a", "b", "c"], "text": ["x", "x", "x"], "hash": column})
+    (facets,) = Index.build(table, tmp_path / "index").search("x", facets="hash").facets
+    facet = facets["hash"]
+    assert (facet.values, facet.counts.tolist()) == (["6162", "6364"], [2, 1])

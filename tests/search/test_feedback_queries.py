@@ -209,3 +209,10 @@ def test_synonyms_and_feedback(tmp_path: Path, index: Index) -> None:
     synonyms = SynonymMap.load(tmp_path / "synonyms.txt")
     hits = index.search("auto", 9, synonyms=synonyms, feedback=RM3())
     assert {0, 1, 4} <= {*hits.ids[0]}
+
+
+def test_factors_beyond_the_largest_boost_are_the_largest(tmp_path: Path) -> None:
+    index = Index.build(["car engine", "car", "engine oil"], tmp_path / "index")
+    query = Boost(Boost(Phrase("car engine"), 1e20), 1e10)
+    for feedback in (RM3(), Rocchio()):
+        assert index.search(query, feedback=feedback).ids == [[0]]

@@ -14,12 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastseq.errors import DataError, RowError, SettingsError
+from fastseq.errors import DataError, FormatError, RowError, SettingsError
 from fastseq.search.columns import numbered
 from fastseq.store.arrays import list_offsets
 from fastseq.store.column_bins import interval_bins, range_bins
 from fastseq.store.column_values import ColumnValues, load_column
-from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes
+from fastseq.store.documents import (
+    DocumentReader,
+    DocumentWriter,
+    StoredDocuments,
+    schema_bytes,
+)
 from tests.naive import columns as naive
 
 UTC = datetime.UTC
@@ -315,3 +320,21 @@ def test_bins_of_other_types_are_errors() -> None:
     wide = load([list(range(10_001))], pa.int32())
     with pytest.raises(SettingsError, match="facet: an interval of 1 makes more than 10,000 bins"):
         interval_bins(wide, Decimal(1))
+
+
+@pytest.mark.parametrize("lists", [False, True])
+def test_descending_offsets_are_damage_of_a_file(lists: bool) -> None:
+    offsets = pa.py_buffer(np.array([0, 3, 1, 4], np.int32))
+    if lists:
+        kind, children = pa.list_(pa.int64()), [pa.array([1, 2, 3, 4])]
+        column = pa.Array.from_buffers(kind, 3, [None, offsets], children=children)
+    else:
+        column = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"abcd")])
+
+    class Damaged(StoredDocuments):
+        def _read(self, groups: Any, names: list[str]) -> pa.Table:
+            return pa.table({"c": column})
+
+    schema = pa.schema([("c", column.type)])
+    with pytest.raises(FormatError, match=r"^the file: damaged: .* offsets descend"):
+        load_column([Damaged("the file", schema, [3], 10)], schema, "c", numbered)
