@@ -246,7 +246,8 @@ class Container:
         wrong = []
         for chunk in chunks:
             at = offset + chunk * CHUNK
-            if zlib.crc32(view[at : min(at + CHUNK, end)]) == self._checksums[base + chunk]:
+            found = zlib.crc32(view[at : min(at + CHUNK, end)])
+            if found == self._checksums[base + chunk]:
                 self._verified[base + chunk] = 1
             else:
                 wrong.append(chunk)
