@@ -46,7 +46,7 @@ from fastseq.search.ranking import RankingModel
 from fastseq.search.resolving import Resolver
 from fastseq.search.searcher import Searcher
 from fastseq.text.weighting import bm25_idf
-from fastseq.types import Float64, Int64, Texts
+from fastseq.types import Float64, Int64, Texts, distinct
 
 # of those measured on Cranfield and SciFact, with stems and without, they gain on Cranfield and
 # lose little on SciFact, where a query has one relevant document: see bench/feedback.py
@@ -193,8 +193,8 @@ def _expanded(
 ) -> Iterator[Query | values.Query]:  # fmt: skip
     # what is left out is named by the second search
     rows, scores, _ = searcher.find(queries, feedback.documents, model, **options)
-    distinct = np.unique(rows[rows >= 0]).astype(np.int64)
-    found = terms_of_documents(searcher.collection, distinct)
+    documents = distinct(rows[rows >= 0]).astype(np.int64)
+    found = terms_of_documents(searcher.collection, documents)
     plain = [query for query in queries if isinstance(query, str | Mapping)]
     weights = iter(_weights(plain, searcher))
     for query, best, points in zip(queries, rows, scores, strict=True):
@@ -208,7 +208,7 @@ def _expanded(
         if not len(best) or not any(own):
             yield query
             continue
-        places = np.searchsorted(distinct, best)
+        places = np.searchsorted(documents, best)
         factor, terms = feedback.added(own, found, places, points[: len(best)].astype(np.float64))
         if isinstance(query, values.Query):
             yield _with_terms(query, factor, terms)

@@ -37,7 +37,8 @@ _ROUNDING = 1e-6
 
 _SOURCE_ARRAYS = 15
 _PACKED, _SLOPE, _FIRST_ROW, _DOCUMENTS = range(2 * _SOURCE_ARRAYS, 2 * _SOURCE_ARRAYS + 4)
-TERM, BITS, SHORT, OFFSET = range(4)  # rows of what `collect_phrases` is asked for
+# rows of what `collect_phrases` is asked for, of which `TermBits.phrase_lists` has the first three
+TERM, BITS, SHORT, OFFSET = range(4)
 
 _uint8_at, _uint16_at, _int32_at = map(array_at, (types.uint8, types.uint16, types.int32))
 _int64_at, _uint64_at, _float32_at = map(array_at, (types.int64, types.uint64, types.float32))
