@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastseq.index.collection import Collection, Leaf
+from fastseq.kernels.core.arrays import address_of
 from fastseq.kernels.search.dense import dense_words, fill_dense
 from fastseq.kernels.search.postings import WINDOW
 from fastseq.kernels.search.short_positions import fill_short
@@ -87,7 +88,7 @@ class DenseTerms:
         bits, self._free = self._free[:size], self._free[size:]
         bits[:] = 0
         self._used += size
-        address = int(bits.__array_interface__["data"][0])
+        address = address_of(bits)
         fill_dense(address, segment.windows, self._places, segment.postings, term)
         return address
 
@@ -101,7 +102,7 @@ class DenseTerms:
         short = np.empty(size, np.uint32)
         fill_short(short, postings, *positions, term)
         self._short.append(short)
-        return int(short.__array_interface__["data"][0])
+        return address_of(short)
 
 
 class TermBits:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,6 +17,11 @@ Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
 
 ALIGNED = 16  # floats: 64 bytes, the size of the largest vector register
+
+
+def address_of(array: npt.NDArray[Any]) -> int:
+    """Where the data of an array begin in memory; valid as long as the array lives."""
+    return int(array.__array_interface__["data"][0])
 
 
 def aligned_zeros(n: int) -> Float32:

@@ -8,7 +8,15 @@ from typing import NamedTuple
 import numpy as np
 from numba import types
 
-from fastseq.kernels.core.arrays import Float32, Int32, Int64, UInt8, UInt32, UInt64
+from fastseq.kernels.core.arrays import (
+    Float32,
+    Int32,
+    Int64,
+    UInt8,
+    UInt32,
+    UInt64,
+    address_of,
+)
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import helper, inline
 from fastseq.kernels.core.topk import make_key, sort_descending
@@ -85,7 +93,7 @@ def make_scratch(k: int, terms: int) -> Memory:
         order=np.empty(terms, np.uint64),
         order_spare=np.empty(terms, np.uint64),
     )
-    starts = [array.__array_interface__["data"][0] for array in arrays]
+    starts = [address_of(array) for array in arrays]
     return Memory(arrays, np.array([*starts, key_capacity(k), terms], np.int64))
 
 

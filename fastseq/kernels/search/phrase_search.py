@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 
-from fastseq.kernels.core.arrays import Float32, Int64, UInt8, UInt64
+from fastseq.kernels.core.arrays import Float32, Int64, UInt8, UInt64, address_of
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.topk import (
@@ -44,10 +44,6 @@ _uint8_at, _uint16_at, _int32_at = map(array_at, (types.uint8, types.uint16, typ
 _int64_at, _uint64_at, _float32_at = map(array_at, (types.int64, types.uint64, types.float32))
 
 
-def _address(array: Any) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
 def phrase_source(
     postings: Postings, positions: tuple[UInt8, Int64], parts: tuple[Float32, Float32],
     weighting: Weighting, table: Float32, live: UInt8, first_row: int, documents: int,
@@ -64,7 +60,7 @@ def phrase_source(
     """
     arrays = *postings[:8], *positions, *parts, weighting.factor, table, live
     source = np.empty(2 * _SOURCE_ARRAYS + 4, np.int64)
-    source[:_SOURCE_ARRAYS] = [_address(array) for array in arrays]
+    source[:_SOURCE_ARRAYS] = [address_of(array) for array in arrays]
     source[_SOURCE_ARRAYS:_PACKED] = [len(array) for array in arrays]
     source[_PACKED:] = (
         postings.packed, int(np.float32(weighting.slope).view(np.uint32)), first_row, documents
@@ -104,7 +100,7 @@ def make_memory(phrases: int, words: int, k: int) -> PhraseMemory:
         np.arange(words + 1), make_scratch(words, words),
     )  # fmt: skip
     sizes = phrases, capacity, words, len(arrays[-1])
-    addresses = np.array([*map(_address, arrays), *sizes], np.int64)
+    addresses = np.array([*map(address_of, arrays), *sizes], np.int64)
     return PhraseMemory(*arrays, np.empty(capacity, np.uint64), addresses)
 
 

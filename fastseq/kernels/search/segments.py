@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from fastseq.kernels.core.arrays import Float32, UInt16, UInt32
+from fastseq.kernels.core.arrays import Float32, UInt16, UInt32, address_of
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.topk import bits_float, float_bits
@@ -73,7 +73,7 @@ def segment_table(
             postings.docs, postings.run_window, postings.run_count, impacts.parts, impacts.block,
             _OWN if order is None else order,
         ]  # fmt: skip
-        row[:POSTINGS] = [array.__array_interface__["data"][0] for array in arrays]
+        row[:POSTINGS] = [address_of(array) for array in arrays]
         row[POSTINGS:] = (
             len(postings.docs), len(postings.run_window), len(impacts.block), len(arrays[-1]),
             first_row, documents,
