@@ -201,6 +201,8 @@ def sum_groups(
                 continue
             _move_largest(firsts, stops, lists)
             entries = _add_lists(sums, found, firsts, stops, lists, postings)
+            for c in range(entries):
+                prefetch(factor, np.uint64(base + np.int64(found[c])))
             # each entry is one more posting of a document
             if len(live) == 0:
                 df[q] -= np.int64(entries)
