@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import mmap
 import os
 import secrets
 import sys
@@ -191,6 +192,19 @@ class _ZstdReader(io.RawIOBase):
                 break
             self._position += skipped
         return self._position
+
+
+def private_map(file: BinaryIO, size: int) -> mmap.mmap | bytearray:
+    """The first `size` bytes of a file as a private mapping that may be written to."""
+    if size == 0:
+        return bytearray()
+    if hasattr(mmap, "MAP_NORESERVE"):
+        # a private writable mapping counts as committed memory: without this flag the system
+        # refuses a file larger than the machine's memory
+        flags = mmap.MAP_PRIVATE | mmap.MAP_NORESERVE
+        access = mmap.PROT_READ | mmap.PROT_WRITE
+        return mmap.mmap(file.fileno(), size, flags=flags, prot=access)
+    return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
 
 
 def peek(file: BinaryIO, n: int) -> bytes:

@@ -38,7 +38,7 @@ import numpy.typing as npt
 from fastseq.errors import DataError, FormatError
 from fastseq.settings import file_path
 from fastseq.store.container import Container
-from fastseq.store.files import reason
+from fastseq.store.files import private_map, reason
 
 MANIFEST = "manifest.json"
 CHECKPOINT = "checkpoint"  # subfolder with the checkpoint of a training run
@@ -447,15 +447,7 @@ def map_file(path: Path, entry: FileEntry) -> mmap.mmap | bytearray:
                 raise FormatError(
                     f"{path}: damaged: {size} bytes, expected {entry.bytes} by {MANIFEST}"
                 )
-            if size == 0:
-                return bytearray()
-            if hasattr(mmap, "MAP_NORESERVE"):
-                # a private writable mapping counts as committed memory: without this flag the
-                # system refuses an index larger than the machine's memory
-                flags = mmap.MAP_PRIVATE | mmap.MAP_NORESERVE
-                access = mmap.PROT_READ | mmap.PROT_WRITE
-                return mmap.mmap(file.fileno(), size, flags=flags, prot=access)
-            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+            return private_map(file, size)
     except FileNotFoundError:
         raise FormatError(f"{path}: missing, but named in {MANIFEST}") from None
     except OSError as error:

@@ -7,6 +7,7 @@ Predictions(reader, {"prediction": "string", "probability": "float"}, found).wri
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from fastseq.types import Categories, Int64
 GROUP_ROWS = 65_536
 ID = "id"
 KIND = "predictions"  # of output
+_VECTOR = re.compile(r"vector<(\w+)>\[(\d+)\]")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,7 +56,8 @@ class Predictions:
     reader : the rows that predictions are made for: their id and the columns to keep
     outputs : the type of each predicted column, in order: "string", "bool", "int64", … for labels
         (Labels.type), "float" for float32[D], "list<string>" for TagLists, "list<float>" for
-        float32[D, H]
+        float32[D, H], "vector<float>[H]" and "vector<halffloat>[H]" for the same as lists of a
+        fixed size
     found : the batches of the reader, each with its predicted columns
 
     Attributes
@@ -156,6 +159,9 @@ class Predictions:
 
 
 def _arrow_type(kind: str) -> pa.DataType:
+    vector = _VECTOR.fullmatch(kind)
+    if vector:
+        return pa.list_(pa.type_for_alias(vector[1]), int(vector[2]))
     if kind.startswith("list<"):
         return pa.list_(pa.type_for_alias(kind[5:-1]))
     return pa.type_for_alias(kind)
@@ -169,6 +175,10 @@ def _array(column: Column, kind: pa.DataType) -> pa.Array:
         return _list_array(elements, column.offsets, kind)
     if column.ndim == 2:
         known = ~np.isnan(column).all(1)
+        if pa.types.is_fixed_size_list(kind):
+            flat = pa.array(column.reshape(-1).astype(kind.value_type.to_pandas_dtype()))
+            missing = None if known.all() else pa.array(~known)
+            return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=missing)
         offsets = np.append(0, np.cumsum(known * column.shape[1]))
         flat = _numbers(column[known].reshape(-1), kind.value_type)
         return _list_array(flat, offsets, kind, pa.array(~known))

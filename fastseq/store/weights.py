@@ -12,14 +12,14 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError
-from fastseq.store.files import reason, written_whole
+from fastseq.store.files import private_map, reason, written_whole
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -78,25 +78,43 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
     Raises DataError: the file is missing or cannot be read; FormatError: it is not a safetensors
     file, is cut short or damaged, or holds numbers of another type.
     """
-    try:
-        with open(path, "rb") as file:
-            content = bytearray(os.fstat(file.fileno()).st_size)
-            file.readinto(content)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file, expected weights in safetensors") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
-    try:
-        arrays, metadata = views(content)
-    except ValueError as error:
-        raise FormatError(
-            f"{path}: not a safetensors file, or one cut short ({reason(error)})"
-        ) from error
+    arrays, metadata = _read(path, _content)
     with np.errstate(over="ignore"):
         for name, array in arrays.items():
             kind = np.float32 if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
             arrays[name] = array.astype(kind, copy=False)
     return dict(sorted(arrays.items())), dict(sorted(metadata.items()))
+
+
+def map_weights(path: str | os.PathLike[str]) -> tuple[Arrays, dict[str, str]]:
+    """The arrays of a safetensors file as views of a private mapping, which processes share as long
+    as they do not write to it, and its metadata. bfloat16 is converted to float32, all other types
+    are as stored. Errors as in `read_weights`."""
+    return _read(path, private_map)
+
+
+def _content(file: BinaryIO, size: int) -> bytearray:
+    content = bytearray(size)
+    file.readinto(content)  # type: ignore[attr-defined]
+    return content
+
+
+def _read(
+    path: str | os.PathLike[str], read: Callable[[BinaryIO, int], mmap.mmap | bytearray]
+) -> tuple[Arrays, dict[str, str]]:
+    try:
+        with open(path, "rb") as file:
+            content = read(file, os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, expected weights in safetensors") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+    try:
+        return views(content)
+    except ValueError as error:
+        raise FormatError(
+            f"{path}: not a safetensors file, or one cut short ({reason(error)})"
+        ) from error
 
 
 def pack_header(

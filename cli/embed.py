@@ -1,0 +1,104 @@
+"""fastseq embed: vectors of texts by a BERT checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import options
+from .options import Common, command
+from .progress import progress
+
+POOLINGS = ("mean", "cls", "max")
+
+
+@command(
+    "embed",
+    "fastseq embed all-MiniLM-L6-v2 docs.parquet -o vectors.parquet",
+    "fastseq embed e5-small docs.parquet -o docs.parquet --prompt 'passage: ' --keep title",
+)
+@options.model
+@options.corpus
+@options.file("-o", "--output", metavar="OUT", required=True, help="File of vectors: .parquet.")
+@options.overwrite
+@click.option(
+    "--keep", metavar="C", multiple=True, help="Column to copy to the output; may be repeated."
+)
+@options.id_column
+@options.text_column
+@click.option(
+    "--vector-column", metavar="C", default="vector", show_default=True,
+    help="Name of the column of vectors.",
+)  # fmt: skip
+@options.choice("--dtype", of=("float32", "float16"), default="float32", help="Type of the vectors' numbers.")
+@options.choice(
+    "--pooling", of=POOLINGS, default=None,
+    help="How the vectors of tokens become that of a text.  [default: the checkpoint's, else mean]",
+)  # fmt: skip
+@click.option(
+    "--normalize/--no-normalize", default=None,
+    help="Divide each vector by its Euclidean norm.  [default: as the checkpoint]",
+)  # fmt: skip
+@options.number(
+    "--max-length",
+    help="Tokens of a text, with [CLS] and [SEP].  [default: the checkpoint's limit]",
+)
+@options.choice(
+    "--on-truncate", of=("warn", "error", "split"), default="warn",
+    help="What happens with longer texts: the end is left out and they are counted, an error, or "
+    "windows are encoded, whose vectors are averaged.",
+)  # fmt: skip
+@click.option(
+    "--prompt", metavar="TEXT", default="",
+    help="What every text begins with, or the name of one of the checkpoint's prompts.",
+)  # fmt: skip
+def embed(
+    common: Common,
+    model_path: Path,
+    corpus: tuple[Path, ...],
+    output: Path,
+    overwrite: bool,
+    keep: tuple[str, ...],
+    id_column: str | None,
+    text_columns: tuple[str, ...],
+    vector_column: str,
+    dtype: str,
+    pooling: str | None,
+    normalize: bool | None,
+    max_length: int | None,
+    on_truncate: str,
+    prompt: str,
+) -> None:
+    """Encode the texts of CORPUS with the encoder MODEL, a checkpoint of BERT.
+
+    MODEL is a folder in Hugging Face's format: config.json, model.safetensors, and tokenizer.json or
+    vocab.txt; the pooling, normalisation, limit and prompts of sentence-transformers are used where
+    it has them. OUT has the id of each row (or its number), the columns of --keep, and the vector,
+    a list of a fixed size. A text without a token has a null, and is counted.
+    """
+    from fastseq.models.bert.encoding import TextEncoder
+    from fastseq.store.outputs import check_output
+    from fastseq.store.rows import Corpus
+
+    check_output(output, "predictions", corpus, suffixes=(".parquet",), overwrite=overwrite)
+    encoder = TextEncoder.load(
+        model_path, max_length=max_length, pooling=pooling, normalize=normalize,
+        threads=common.threads,
+    )  # fmt: skip
+    reader = Corpus.open(list(corpus), id_column, text_columns or None, keep)
+    common.announce_compilation()
+    found = encoder.predict_batches(
+        reader, prompt=prompt, on_truncate=on_truncate, column=vector_column, kind=dtype
+    )
+    with progress(common) as report:
+
+        def done(rows: int, total: int | None) -> None:
+            if report is not None:
+                report("embed", rows, total)
+
+        done(0, found.total)
+        rows = found.write(output, done, overwrite)
+    for message in encoder.report.messages(encoder.max_length, on_truncate == "split"):
+        common.notify(message)
+    common.notify(f"{output}: {rows:,} rows, {encoder.report.tokens:,} tokens")

@@ -1,0 +1,1 @@
+"""BERT: bidirectional transformer encoders, from checkpoints in Hugging Face's format."""

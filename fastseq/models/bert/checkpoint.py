@@ -1,0 +1,171 @@
+"""Checkpoints of BERT in Hugging Face's format: a folder of config.json, model.safetensors and a
+tokenizer, and with the modules of sentence-transformers, how a text's vector is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, FormatError, quoted
+from fastseq.models.bert.config import BertConfig
+from fastseq.models.bert.parameters import check_shapes, encoder_shapes, plain_names
+from fastseq.store.files import reason
+from fastseq.store.weights import map_weights
+from fastseq.types import Float32
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+MODULES = "modules.json"
+LIMITS = "sentence_bert_config.json"
+PROMPTS = "config_sentence_transformers.json"
+PICKLES = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
+POOLINGS = ("mean", "cls", "max")
+
+_MODES = {  # settings of a pooling module that must be false, but for one
+    "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+}  # fmt: skip
+_KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
+
+
+@dataclass(frozen=True, slots=True)
+class Sentences:
+    """How the vector of a text is made of those of its tokens.
+
+    pooling    "mean", "cls" (the first token) or "max"
+    normalize  whether it is divided by its Euclidean norm
+    most       tokens of a text with its special ones; a longer one is truncated
+    prompts    {name: what texts of this kind begin with}, such as "query"
+    """
+
+    pooling: str = "mean"
+    normalize: bool = False
+    most: int = 512
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """What a folder holds besides its tokenizer.
+
+    weights  of the encoder, under the names of `parameters.encoder_shapes`, float32, mapped
+    others   all other arrays, of heads, as stored
+    """
+
+    path: Path
+    config: BertConfig
+    weights: Mapping[str, Float32]
+    others: Mapping[str, npt.NDArray[Any]]
+    sentences: Sentences
+
+
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a folder is a checkpoint in this format."""
+    return (Path(path) / CONFIG).is_file()
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a checkpoint.
+
+    Raises DataError: the folder or a file is missing or cannot be read; FormatError, which names
+    the file and the setting or array: not a BERT encoder, one that needs what is not implemented,
+    weights that do not fit config.json or are damaged, or are stored as a pickle.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise DataError(f"{path}: no such folder, expected a checkpoint with {CONFIG}")
+    config = BertConfig.from_dict(_read_json(folder / CONFIG), str(folder / CONFIG))
+    sentences = _sentences(folder, config)
+    weights_path = folder / WEIGHTS
+    if not weights_path.exists():
+        for name in PICKLES:
+            if (folder / name).exists():
+                raise FormatError(
+                    f"{folder / name}: weights in this format are not read: convert them to {WEIGHTS}"
+                )
+    stored, _ = map_weights(weights_path)
+    arrays = plain_names(stored)
+    shapes = encoder_shapes(config)
+    found = check_shapes(arrays, shapes, str(weights_path))
+    weights = {name: array.astype(np.float32, copy=False) for name, array in found.items()}
+    others = {name: array for name, array in arrays.items() if name not in shapes}
+    return Checkpoint(folder, config, weights, others, sentences)
+
+
+def _sentences(folder: Path, config: BertConfig) -> Sentences:
+    """The settings of sentence-transformers, or the defaults where there are none."""
+    most = config.positions
+    if (folder / LIMITS).exists():
+        given = _read_json(folder / LIMITS)
+        limit = given.get("max_seq_length") if isinstance(given, Mapping) else None
+        if limit is not None:
+            if type(limit) is not int or limit < 2:
+                raise FormatError(
+                    f"{folder / LIMITS}: max_seq_length is {quoted(limit)}, expected 2 or more"
+                )
+            most = min(limit, most)
+    prompts: Mapping[str, str] = {}
+    if (folder / PROMPTS).exists():
+        given = _read_json(folder / PROMPTS)
+        prompts = (given.get("prompts") if isinstance(given, Mapping) else None) or {}
+        if not isinstance(prompts, Mapping) or not all(
+            isinstance(text, str) for text in prompts.values()
+        ):
+            raise FormatError(f"{folder / PROMPTS}: prompts are not texts by name")
+    if not (folder / MODULES).exists():
+        return Sentences(most=most, prompts=prompts)
+    modules = _read_json(folder / MODULES)
+    try:
+        kinds = [(module["type"].rpartition(".")[2], module["path"]) for module in modules]
+    except (TypeError, KeyError, AttributeError):
+        raise FormatError(f"{folder / MODULES}: not a list of modules") from None
+    names = [kind for kind, _ in kinds]
+    for kind in names:
+        if kind not in _KNOWN_MODULES:
+            raise FormatError(
+                f"{folder / MODULES}: a module {quoted(kind)} is not supported, only "
+                f"{', '.join(_KNOWN_MODULES)}"
+            )
+    if names not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
+        raise FormatError(
+            f"{folder / MODULES}: the modules are {', '.join(names)}, expected "
+            f"{', '.join(_KNOWN_MODULES)} in this order"
+        )
+    if kinds[0][1]:
+        raise FormatError(f"{folder / MODULES}: weights in a subfolder are not supported")
+    pooling = _pooling(folder / kinds[1][1] / CONFIG)
+    return Sentences(pooling, "Normalize" in names, most, prompts)
+
+
+def _pooling(path: Path) -> str:
+    given = _read_json(path)
+    if not isinstance(given, Mapping):
+        raise FormatError(f"{path}: not the settings of a pooling module")
+    chosen = [name for name, value in given.items() if name.startswith("pooling_mode") and value]
+    if isinstance(given.get("pooling_mode"), str):  # as later versions write it
+        chosen = [f"pooling_mode_{given['pooling_mode']}"]
+    modes = [mode for name in chosen for known, mode in _MODES.items() if known.startswith(name)]
+    if len(chosen) != 1 or len(modes) != 1:
+        raise FormatError(
+            f"{path}: the pooling {' and '.join(chosen) or 'of no mode'} is not supported, only "
+            f"one of {', '.join(_MODES)}"
+        )
+    return modes[0]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file, expected a checkpoint of BERT") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+    except ValueError as error:
+        raise FormatError(f"{path}: not JSON ({reason(error)})") from error

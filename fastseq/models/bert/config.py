@@ -1,0 +1,131 @@
+"""The sizes and settings of a BERT encoder, as config.json of a checkpoint has them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastseq.errors import FormatError, quoted
+
+ACTIVATIONS = {"gelu": False, "gelu_new": True, "gelu_pytorch_tanh": True}  # whether by tanh
+# {setting of config.json: the attribute of BertConfig}
+_SIZES = {
+    "vocab_size": "words", "hidden_size": "hidden", "num_hidden_layers": "layers",
+    "num_attention_heads": "heads", "intermediate_size": "intermediate",
+    "max_position_embeddings": "positions", "type_vocab_size": "types",
+}  # fmt: skip
+_RATES = {
+    "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout"
+}  # fmt: skip
+_TYPE = "bert"
+
+
+@dataclass(frozen=True, slots=True)
+class BertConfig:
+    """Sizes of an encoder (Devlin et al. 2019, "BERT", section 3), with BERT-base's as defaults.
+
+    Attributes
+    ----------
+    words, positions, types : rows of the embedding tables of tokens, positions and segments
+    hidden : size of a token's vector (H), a multiple of `heads`
+    layers, heads : transformer layers, and attention heads of each
+    intermediate : size of the hidden layer of a feed-forward network
+    activation : of it: "gelu" (by erf), or "gelu_new" or "gelu_pytorch_tanh" (by tanh)
+    dropout, attention_dropout : rates while training
+    epsilon : what layer normalisation adds to the variance
+    initial : standard deviation of the initial values
+    """
+
+    words: int = 30522
+    hidden: int = 768
+    layers: int = 12
+    heads: int = 12
+    intermediate: int = 3072
+    positions: int = 512
+    types: int = 2
+    activation: str = "gelu"
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    epsilon: float = 1e-12
+    initial: float = 0.02
+
+    @property
+    def is_tanh(self) -> bool:
+        """Whether the activation is the approximation by tanh."""
+        return ACTIVATIONS[self.activation]
+
+    @classmethod
+    def from_dict(cls, content: Any, where: str) -> BertConfig:
+        """The settings of a config.json, read from `where`.
+
+        Raises FormatError, which names the setting, where one is missing or invalid, and for what
+        is not implemented: another model type, activation, or kind of position embeddings.
+        """
+        if not isinstance(content, Mapping):
+            raise FormatError(f"{where}: not the settings of a model")
+        found = content.get("model_type", _TYPE)
+        if found != _TYPE:
+            raise FormatError(f"{where}: a model of type {quoted(found)}, expected {_TYPE!r}")
+        sizes = {own: _size(content, name, where) for name, own in _SIZES.items()}
+        if sizes["hidden"] % sizes["heads"]:
+            raise FormatError(
+                f"{where}: hidden_size is {sizes['hidden']}, expected a multiple of "
+                f"num_attention_heads, {sizes['heads']}"
+            )
+        activation = content.get("hidden_act", cls.activation)
+        if activation not in ACTIVATIONS:
+            raise FormatError(
+                f"{where}: the activation {quoted(activation)} is not supported, only "
+                f"{', '.join(ACTIVATIONS)}"
+            )
+        kind = content.get("position_embedding_type", "absolute")
+        if kind != "absolute":
+            raise FormatError(
+                f"{where}: position embeddings of type {quoted(kind)} are not supported, only "
+                "absolute ones"
+            )
+        for name in ("is_decoder", "add_cross_attention"):
+            if content.get(name):
+                raise FormatError(f"{where}: {name} is set: a decoder, expected an encoder")
+        rates = {
+            own: _number(content, name, where, getattr(cls(), own), below=1)
+            for name, own in _RATES.items()
+        }
+        return cls(
+            **sizes,
+            **rates,
+            activation=activation,
+            epsilon=_number(content, "layer_norm_eps", where, cls().epsilon, below=1),
+            initial=_number(content, "initializer_range", where, cls().initial, below=10),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings of a config.json."""
+        return {
+            "model_type": _TYPE,
+            **{name: getattr(self, own) for name, own in (_SIZES | _RATES).items()},
+            "hidden_act": self.activation,
+            "layer_norm_eps": self.epsilon,
+            "initializer_range": self.initial,
+            "position_embedding_type": "absolute",
+        }
+
+
+def _size(content: Mapping[str, Any], name: str, where: str) -> int:
+    value = content.get(name)
+    if type(value) is not int or not 1 <= value < 1 << 31:
+        shown = "missing" if value is None else quoted(value)
+        raise FormatError(f"{where}: {name} is {shown}, expected a whole number from 1")
+    return value
+
+
+def _number(
+    content: Mapping[str, Any], name: str, where: str, default: float, below: float
+) -> float:
+    value = content.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < below:
+        raise FormatError(
+            f"{where}: {name} is {quoted(value)}, expected a number from 0 to {below}"
+        )
+    return float(value)

@@ -1,0 +1,365 @@
+"""Vectors of texts by a BERT checkpoint.
+
+encoder = TextEncoder.load("all-MiniLM-L6-v2")
+vectors = encoder.encode(["a cat", "a dog"])  # float32[2, H]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastseq.errors import FormatError, RowError, SettingsError, located, warn
+from fastseq.kernels.nn.pooling import segment_maxima, segment_sums
+from fastseq.models.bert.checkpoint import POOLINGS, Checkpoint, read_checkpoint
+from fastseq.models.bert.parameters import (
+    ATTENTION,
+    ATTENTION_NORM,
+    EMBEDDINGS,
+    INNER,
+    KEY,
+    NORM,
+    OUTER,
+    OUTER_NORM,
+    POSITIONS,
+    QUERY,
+    TYPES,
+    VALUE,
+    WORDS,
+    layer_name,
+)
+from fastseq.nn.encoder import Affine, Embeddings, Encoder, EncoderLayer, Norm
+from fastseq.settings import flag, one_of, string, thread_count, whole
+from fastseq.store.texts import open_texts
+from fastseq.text.wordpiece import WordPiece, read_tokenizer
+from fastseq.threads import Team
+from fastseq.types import Float32, Int32, Int64, Texts, offsets_of, ranges
+
+if TYPE_CHECKING:
+    from fastseq.store.predictions import Predictions
+    from fastseq.store.rows import RowBatch, RowReader
+
+TRUNCATION = ("warn", "error", "split")
+_SPECIAL = 2  # tokens around a text: [CLS] and [SEP]
+TYPES_OF_VECTORS = {"float32": "float", "float16": "halffloat"}
+_SMALLEST = np.float32(1e-12)  # norm that a vector is divided by, as in sentence-transformers
+
+
+@dataclass(slots=True)
+class EncodeReport:
+    """Counts of the texts that were encoded."""
+
+    texts: int = 0
+    empty: int = 0  # without a token: their vectors are zeros
+    truncated: int = 0  # or split
+    tokens: int = 0  # encoded, with special ones
+
+    def messages(self, most: int, is_split: bool) -> list[str]:
+        """The notices on texts that have no vector, or not one of their whole text."""
+        found = []
+        if self.empty:
+            found.append(f"{_count(self.empty, 'text')} of {self.texts:,} without a token")
+        if self.truncated:
+            done = "split into windows" if is_split else "truncated"
+            found.append(
+                f"{_count(self.truncated, 'text')} of {self.texts:,} with more than {most} tokens "
+                f"{'was' if self.truncated == 1 else 'were'} {done}"
+            )
+        return found
+
+
+class TextEncoder:
+    """Makes vectors of texts with the encoder of a checkpoint. Made by `load`.
+
+    The same text has the same bits alone, in any batch and on any number of threads.
+
+    Attributes
+    ----------
+    size : length of a vector (H)
+    max_length : tokens of a text with its special ones; a longer one is truncated
+    pooling : how the vectors of tokens become that of a text: "mean", "cls" or "max"
+    normalize : whether vectors have the Euclidean norm 1
+    prompts : {name: what texts of a kind begin with}
+    report : EncodeReport of the last `encode`
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: WordPiece,
+        *,
+        max_length: int | None = None,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        threads: int | None = None,
+    ) -> None:
+        config, given = checkpoint.config, checkpoint.sentences
+        if len(tokenizer) > config.words:
+            raise FormatError(
+                f"{checkpoint.path}: the tokenizer has {len(tokenizer):,} tokens, the weights "
+                f"{config.words:,}"
+            )
+        self.size = config.hidden
+        self.max_length = given.most
+        if max_length is not None:
+            self.max_length = whole("max_length", max_length, _SPECIAL + 1)
+            if max_length > config.positions:
+                raise SettingsError(
+                    f"max_length is {max_length}, but the model has {config.positions} positions"
+                )
+        self.pooling = given.pooling
+        if pooling is not None:
+            self.pooling = one_of("pooling", pooling, POOLINGS)
+        self.normalize = given.normalize if normalize is None else flag("normalize", normalize)
+        self.prompts: Mapping[str, str] = given.prompts
+        self.path = checkpoint.path
+        self.tokenizer = tokenizer
+        self.report = EncodeReport()
+        self._team = Team(thread_count(threads))
+        self._encoder = make_encoder(checkpoint, self._team)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        max_length: int | None = None,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        threads: int | None = None,
+    ) -> TextEncoder:
+        """Open a checkpoint in Hugging Face's format: a folder of config.json, model.safetensors and
+        tokenizer.json or vocab.txt, and of the modules of sentence-transformers where there are.
+
+        Parameters
+        ----------
+        max_length : tokens of a text with its special ones, 3 or more; by default that of the
+            checkpoint
+        pooling, normalize : instead of those of the checkpoint, which by default are "mean" and
+            False
+        threads : None for every core
+
+        Raises
+        ------
+        DataError
+            The folder or a file is missing or cannot be read.
+        FormatError
+            Not a checkpoint of BERT, a damaged one, or one that needs what is not implemented; the
+            message names the file and the setting or array.
+        SettingsError
+            `max_length` is more than the model has positions, or another parameter is invalid.
+        """
+        return cls(
+            read_checkpoint(path),
+            read_tokenizer(path),
+            max_length=max_length,
+            pooling=pooling,
+            normalize=normalize,
+            threads=threads,
+        )
+
+    def encode(
+        self, texts: Any, *, prompt: str = "", on_truncate: str = "warn"
+    ) -> Float32:
+        """The vectors of texts, float32[D, H]; of one string, float32[H].
+
+        Parameters
+        ----------
+        texts : a string, strings, an Arrow column, or a source of Corpus.open. A text without a
+            token, as a null is, has a vector of zeros, with a warning
+        prompt : what each text begins with: the name of one of `prompts`, or the text itself
+        on_truncate : what happens with texts of more than `max_length` tokens: "warn" leaves out
+            the end, with a warning; "error"; "split" encodes windows of `max_length` tokens, and
+            averages their vectors by their numbers of tokens
+
+        Raises DataError: a text is not valid UTF-8, or too long with on_truncate="error";
+        SettingsError: an invalid parameter.
+        """
+        one_of("on_truncate", on_truncate, TRUNCATION)
+        is_one = isinstance(texts, str)
+        source = open_texts([texts] if is_one else texts)
+        report = self.report = EncodeReport()
+        parts: list[Float32] = []
+        with source.located():
+            for part in source.slices():
+                parts.append(self._vectors(part, self._prompt(prompt), on_truncate, report))
+        for message in report.messages(self.max_length, on_truncate == "split"):
+            warn(message)
+        vectors = np.concatenate(parts) if parts else np.empty((0, self.size), np.float32)
+        return vectors[0] if is_one else vectors
+
+    def predict_batches(
+        self,
+        reader: RowReader,
+        *,
+        prompt: str = "",
+        on_truncate: str = "warn",
+        column: str = "vector",
+        kind: str = "float32",
+    ) -> Predictions:
+        """The vectors of rows, a batch at a time, to iterate over or to write as Parquet; `report`
+        has the counts afterwards. A text without a token has a null.
+
+        column, kind : name of the column of vectors, and the type of their elements: "float32" or
+            "float16"
+
+        Others as in `encode`, which also has the errors.
+        """
+        from fastseq.store.predictions import Predictions
+
+        one_of("on_truncate", on_truncate, TRUNCATION)
+        one_of("kind", kind, TYPES_OF_VECTORS)
+        report = self.report = EncodeReport()
+        start = self._prompt(prompt)
+
+        def found() -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
+            for batch in reader.batches():
+                with located(batch.where):
+                    vectors = self._vectors(batch.text, start, on_truncate, report, np.nan)
+                yield batch, {column: vectors}
+
+        outputs = {column: f"vector<{TYPES_OF_VECTORS[kind]}>[{self.size}]"}
+        return Predictions(reader, outputs, found())
+
+    # ---- of some texts
+
+    def _prompt(self, prompt: str) -> str:
+        return self.prompts.get(string("prompt", prompt), prompt)
+
+    def _vectors(
+        self, texts: Texts, prompt: str, on_truncate: str, report: EncodeReport, empty: float = 0.0
+    ) -> Float32:
+        """float32[D, H], of texts without a token filled with `empty`."""
+        tokens = self.tokenizer.encode(with_prompt(texts, prompt), self._team)
+        lengths = np.diff(tokens.offsets)
+        limit = self.max_length - _SPECIAL
+        report.texts += len(texts)
+        report.empty += int((lengths == 0).sum())
+        longer = lengths > limit
+        report.truncated += int(longer.sum())
+        if on_truncate == "error" and longer.any():
+            row = int(np.argmax(longer))
+            raise RowError(
+                row,
+                f"its text has {int(lengths[row]) + _SPECIAL:,} tokens, the model takes "
+                f"{self.max_length}; on_truncate=… says what to do",
+            )
+        if on_truncate == "split":
+            windows = -(-lengths // limit)
+        else:
+            lengths = np.minimum(lengths, limit)
+            windows = np.minimum(lengths, 1)
+        owner = np.repeat(np.arange(len(texts)), windows)
+        place = np.arange(len(owner)) - np.repeat(offsets_of(windows)[:-1], windows)
+        sizes = np.minimum(lengths[owner] - place * limit, limit)
+        ids, bounds = self._sequences(
+            tokens.values, tokens.offsets[owner] + place * limit, sizes
+        )
+        report.tokens += len(ids)
+        pooled = np.empty((len(owner), self.size), np.float32)
+
+        def pool(numbers: Int64, hidden: Float32, own: Int64) -> None:
+            pooled[numbers] = pool_rows(hidden, own, self.pooling)
+
+        self._encoder.encode(ids, bounds, pool)
+        if len(owner) == len(texts):
+            vectors = pooled
+        else:
+            vectors = np.full((len(texts), self.size), np.float32(empty))
+            first = offsets_of(windows)[:-1]
+            once = windows == 1
+            vectors[once] = pooled[first[once]]
+            for text in np.flatnonzero(windows > 1):
+                own = slice(first[text], first[text] + windows[text])
+                vectors[text] = np.average(pooled[own], axis=0, weights=sizes[own])
+        if self.normalize:
+            norms = np.sqrt((vectors * vectors).sum(1))
+            vectors /= np.maximum(norms, _SMALLEST)[:, None]
+        return vectors
+
+    def _sequences(self, ids: Int32, first: Int64, sizes: Int64) -> tuple[Int32, Int64]:
+        """(int32[N], int64[B + 1]): [CLS], the ids from first[b] to first[b] + sizes[b], [SEP]."""
+        bounds = offsets_of(sizes + _SPECIAL)
+        out = np.empty(bounds[-1], np.int32)
+        out[bounds[:-1]] = self.tokenizer.cls
+        out[bounds[1:] - 1] = self.tokenizer.sep
+        out[ranges(bounds[:-1] + 1, sizes)] = ids[ranges(first, sizes)]
+        return out, bounds
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def make_encoder(checkpoint: Checkpoint, team: Team) -> Encoder:
+    """The encoder of a checkpoint, for inference."""
+    weights = checkpoint.weights
+
+    def norm(name: str) -> Norm:
+        return Norm(weights[f"{name}.weight"], weights[f"{name}.bias"])
+
+    def affine(*names: str) -> Affine:
+        both = [[weights[f"{name}.{part}"] for name in names] for part in ("weight", "bias")]
+        return Affine(*(parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in both))
+
+    def layer(number: int) -> EncoderLayer:
+        def own(name: str) -> str:
+            return layer_name(number, name)
+
+        return EncoderLayer(
+            affine(own(QUERY), own(KEY), own(VALUE)),
+            affine(own(ATTENTION)),
+            norm(own(ATTENTION_NORM)),
+            affine(own(INNER)),
+            affine(own(OUTER)),
+            norm(own(OUTER_NORM)),
+        )
+
+    config = checkpoint.config
+    tables = Embeddings(
+        weights[WORDS], weights[POSITIONS], weights[TYPES], norm(f"{EMBEDDINGS}.{NORM}")
+    )
+    return Encoder(
+        tables,
+        [layer(number) for number in range(config.layers)],
+        config.heads,
+        config.epsilon,
+        config.is_tanh,
+        team,
+    )
+
+
+def pool_rows(hidden: Float32, offsets: Int64, pooling: str) -> Float32:
+    """float32[B, H], a row for each of B sequences of float32[N, H]: their mean, first row or
+    maxima."""
+    if pooling == "cls":
+        return hidden[offsets[:-1]]
+    width = hidden.shape[1]
+    out = np.empty((len(offsets) - 1, width), np.float32)
+    flat, rows = out.reshape(-1), hidden.reshape(-1)
+    if pooling == "max":
+        numbers = np.empty_like(flat)
+        segment_maxima(flat, numbers, rows, offsets, 0, width)
+        return out
+    segment_sums(flat, rows, np.ones(len(hidden), np.float32), offsets, 0, width)
+    out /= np.diff(offsets)[:, None].astype(np.float32)
+    return out
+
+
+def with_prompt(texts: Texts, prompt: str) -> Texts:
+    """Each text after a prompt; an empty one remains empty."""
+    if not prompt:
+        return texts
+    start = np.frombuffer(prompt.encode(), np.uint8)
+    lengths = np.diff(texts.offsets)
+    before = np.where(lengths > 0, len(start), 0)
+    offsets = offsets_of(lengths + before)
+    data = np.empty(offsets[-1], np.uint8)
+    data[ranges(offsets[:-1], before)] = np.tile(start, int((before > 0).sum()))
+    own = texts.data[texts.offsets[0] : texts.offsets[-1]]
+    data[ranges(offsets[:-1] + before, lengths)] = own
+    return Texts(data, offsets)

@@ -1,0 +1,215 @@
+"""The forward pass of a transformer encoder for inference, on packed ragged sequences.
+
+Weights are packed once. A thread takes some sequences through all layers, so threads do not wait
+for each other, and the rows of a chunk stay in the caches from one product to the next. Every sum
+runs over a row or over one sequence, in an order that depends on nothing else: the vectors of a
+text have the same bits alone, in any batch and on any number of threads.
+
+Source: Vaswani et al. 2017, "Attention Is All You Need", section 3; Devlin et al. 2019, "BERT".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.nn.attention import attention_forward, attention_scratch
+from fastseq.kernels.nn.gelu import gelu_forward
+from fastseq.kernels.nn.layer_norm import layer_norm_forward
+from fastseq.kernels.nn.token_embedding import sum_embeddings
+from fastseq.kernels.simd import gemm
+from fastseq.nn.layers import limit_and_scale
+from fastseq.nn.products import Panels, scratch
+from fastseq.threads import Team
+from fastseq.types import Float32, Int32, Int64, offsets_of
+
+ROWS = 512  # tokens of a chunk, if its sequences are not longer: a multiple of the rows of a block
+_NONE: Float32 = np.empty(0, np.float32)
+_NO_TYPES: Int32 = np.empty(0, np.int32)
+
+
+class Affine(NamedTuple):
+    """weight float32[outputs, inputs] and bias float32[outputs] of x · weightᵀ + bias."""
+
+    weight: Float32
+    bias: Float32
+
+
+class Norm(NamedTuple):
+    """gamma and beta float32[H] of a layer normalisation."""
+
+    gamma: Float32
+    beta: Float32
+
+
+class Embeddings(NamedTuple):
+    """Tables float32[rows, H] of tokens, positions and types, whose sum is normalised."""
+
+    words: Float32
+    positions: Float32
+    types: Float32
+    norm: Norm
+
+
+class EncoderLayer(NamedTuple):
+    """A layer: attention and a feed-forward network, each added to its input and normalised.
+
+    attention  queries, keys and values in one: [3H, H], each head after head
+    """
+
+    attention: Affine
+    attention_output: Affine
+    attention_norm: Norm
+    inner: Affine
+    outer: Affine
+    outer_norm: Norm
+
+
+class _Product:
+    """An Affine whose weight is packed."""
+
+    def __init__(self, affine: Affine, team: Team) -> None:
+        outputs, inputs = affine.weight.shape
+        self.outputs = outputs
+        self._panels = Panels(inputs, outputs).pack(affine.weight, team, transposed=True)
+        self._bias = aligned_zeros(-(-outputs // gemm.WIDTH) * gemm.WIDTH)
+        self._bias[:outputs] = affine.bias
+
+    def __call__(self, out: Float32, x: Float32) -> None:
+        gemm.multiply_panels(out, x, self._panels.data, self._bias, False, scratch(), 0, len(x))
+
+
+class _Layer(NamedTuple):
+    attention: _Product
+    attention_output: _Product
+    attention_norm: Norm
+    inner: _Product
+    outer: _Product
+    outer_norm: Norm
+
+
+class Encoder:
+    """A transformer encoder with normalisation after each sublayer (BERT's).
+
+    Parameters
+    ----------
+    embeddings, layers : the weights, of which the matrices are packed: a second copy, float32
+    heads : attention heads of a layer
+    epsilon : what layer normalisation adds to the variance
+    is_tanh : whether the activation is GELU by tanh, not by erf
+    team : threads that share a batch
+    """
+
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        layers: Sequence[EncoderLayer],
+        heads: int,
+        epsilon: float,
+        is_tanh: bool,
+        team: Team,
+    ) -> None:
+        self.size = embeddings.words.shape[1]
+        self.team = team
+        self._embeddings = embeddings
+        self._heads = heads
+        self._epsilon = np.float32(epsilon)
+        self._is_tanh = is_tanh
+        self._drops_nothing = np.uint64(0), *limit_and_scale(0.0)
+        self._layers = [
+            _Layer(*(_Product(part, team) if isinstance(part, Affine) else part for part in layer))
+            for layer in layers
+        ]
+        self._of_thread = threading.local()
+
+    def chunks(self, offsets: Int64) -> list[Int64]:
+        """The numbers of B sequences with bounds `offsets`, in chunks of about ROWS rows: of similar
+        lengths, the longest first."""
+        lengths = np.diff(offsets)
+        order = np.argsort(-lengths, kind="stable")
+        ends = np.cumsum(lengths[order])
+        found, first = [], 0
+        while first < len(order):
+            before = ends[first - 1] if first else 0
+            last = max(int(np.searchsorted(ends, before + ROWS, "right")), first + 1)
+            found.append(order[first:last])
+            first = last
+        return found
+
+    def forward(self, ids: Int32, kinds: Int32, offsets: Int64) -> Float32:
+        """The last layer's float32[N, H] of the calling thread, valid until its next call.
+
+        ids      int32[N]    rows of the table of words
+        kinds    int32[N]    rows of the table of types, or int32[0]: all 0
+        offsets  int64[B + 1]  no sequence empty or longer than the table of positions
+        """
+        rows, width = len(ids), self.size
+        tables = self._embeddings
+        x, y = self._array("x", rows, width), self._array("y", rows, width)
+        sum_embeddings(
+            x.reshape(-1), ids, kinds, offsets, tables.words.reshape(-1),
+            tables.positions.reshape(-1), tables.types.reshape(-1), 0, len(offsets) - 1,
+        )  # fmt: skip
+        self._normalise(x, x[:0], tables.norm)
+        order = np.arange(len(offsets) - 1, dtype=np.int32)
+        pairs = len(order) * self._heads
+        longest = int(np.diff(offsets).max(initial=0))
+        own = self._array("scratch", attention_scratch(longest, width // self._heads))
+        lse = _NONE.reshape(0, self._heads)
+        for layer in self._layers:
+            qkv = self._array("qkv", rows, 3 * width)
+            layer.attention(qkv, x)
+            attended = self._array("attended", rows, width)
+            attention_forward(
+                attended, lse, qkv, offsets, order, self._heads, *self._drops_nothing, own, 0, pairs
+            )
+            layer.attention_output(y, attended)
+            self._normalise(y, x, layer.attention_norm)
+            inner = self._array("inner", rows, layer.inner.outputs)
+            layer.inner(inner, y)
+            flat = inner.reshape(-1)
+            gelu_forward(flat, flat, self._is_tanh, 0, len(flat))
+            layer.outer(x, inner)
+            self._normalise(x, y, layer.outer_norm)
+        return x
+
+    def encode(
+        self, ids: Int32, offsets: Int64, use: Any, kinds: Int32 = _NO_TYPES
+    ) -> None:
+        """Call use(numbers, hidden, bounds) for chunks of B sequences, on the team's threads.
+
+        numbers  int64[b] of the sequences of the chunk
+        hidden   float32[n, H] of their tokens, one sequence after the other, valid during the call
+        bounds   int64[b + 1] of the sequences in it
+
+        ids, kinds, offsets  as in `forward`; offsets[0] is 0
+        """
+        chunks = self.chunks(offsets)
+
+        def work(part: int) -> None:
+            numbers = chunks[part]
+            starts, lengths = offsets[numbers], offsets[numbers + 1] - offsets[numbers]
+            bounds = offsets_of(lengths)
+            rows = np.repeat(starts - bounds[:-1], lengths) + np.arange(bounds[-1])
+            own_kinds = kinds[rows] if len(kinds) else kinds
+            use(numbers, self.forward(ids[rows], own_kinds, bounds), bounds)
+
+        self.team.run(work, len(chunks))
+
+    def _normalise(self, x: Float32, residual: Float32, norm: Norm) -> None:
+        """x = layer norm of x + residual."""
+        layer_norm_forward(
+            x, _NONE, _NONE, x, residual, norm.gamma, norm.beta, self._epsilon, 0, len(x)
+        )
+
+    def _array(self, name: str, *shape: int) -> Float32:
+        """Working memory of the calling thread, reused."""
+        kept: dict[str, Float32] = self._of_thread.__dict__
+        size = int(np.prod(shape))
+        if name not in kept or kept[name].size < size:
+            kept[name] = aligned_zeros(size)
+        return kept[name][:size].reshape(shape)
