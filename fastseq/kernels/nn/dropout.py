@@ -34,7 +34,7 @@ def _same(x):
     return x
 
 
-_key_bits, _hash = mask_hash(inline, _same)
+key_bits, hashed = mask_hash(inline, _same)
 
 
 @jit
@@ -51,15 +51,15 @@ def drop(out, x, key, limit, scale, start, stop):
     while at < stop:
         block = at // _BLOCK
         end = min(stop, (block + 1) * _BLOCK)
-        bits = _key_bits(key, np.uint64(block))
+        bits = key_bits(key, np.uint64(block))
         first = splat_int(np.int32(bits))
         second = splat_int(np.int32(bits >> _U32))
         while at + LANES <= end:
-            kept = _hash(lane_numbers() + np.int32(at), first, second) >= limit
+            kept = hashed(lane_numbers() + np.int32(at), first, second) >= limit
             store(out, at, select(kept, load(x, at) * scale, 0.0))
             at += LANES
         if at < end:
-            kept = _hash(lane_numbers() + np.int32(at), first, second) >= limit
+            kept = hashed(lane_numbers() + np.int32(at), first, second) >= limit
             value = load_part(x, at, end - at) * scale
             store_part(out, at, select(kept, value, 0.0), end - at)
             at = end
@@ -79,9 +79,9 @@ def drop_rows(x, rows, key, limit, scale, start, stop):
         end = at + K
         while at < end:
             block = number // _BLOCK
-            bits = _key_bits(key, np.uint64(block))
+            bits = key_bits(key, np.uint64(block))
             kept = (
-                _hash(
+                hashed(
                     lane_numbers() + np.int32(number),
                     splat_int(np.int32(bits)),
                     splat_int(np.int32(bits >> _U32)),
