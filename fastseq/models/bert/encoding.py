@@ -37,7 +37,7 @@ from fastseq.settings import flag, one_of, string, thread_count, whole
 from fastseq.store.texts import open_texts
 from fastseq.text.wordpiece import WordPiece, read_tokenizer
 from fastseq.threads import Team
-from fastseq.types import Float32, Int32, Int64, Texts, offsets_of, ranges
+from fastseq.types import Float32, Int64, Texts, Tokens, offsets_of, ranges
 
 if TYPE_CHECKING:
     from fastseq.store.predictions import Predictions
@@ -248,24 +248,21 @@ class TextEncoder:
                 f"its text has {int(lengths[row]) + _SPECIAL:,} tokens, the model takes "
                 f"{self.max_length}; on_truncate=… says what to do",
             )
-        if on_truncate == "split":
-            windows = -(-lengths // limit)
-        else:
-            lengths = np.minimum(lengths, limit)
-            windows = np.minimum(lengths, 1)
+        # the windows of all texts follow each other in the tokens
+        windows = -(-lengths // limit) if on_truncate == "split" else np.minimum(lengths, 1)
         owner = np.repeat(np.arange(len(texts)), windows)
         place = np.arange(len(owner)) - np.repeat(offsets_of(windows)[:-1], windows)
-        sizes = np.minimum(lengths[owner] - place * limit, limit)
-        ids, bounds = self._sequences(
-            tokens.values, tokens.offsets[owner] + place * limit, sizes
-        )
-        report.tokens += len(ids)
+        starts = tokens.offsets[owner] + place * limit
+        parts = Tokens(tokens.values, np.append(starts, tokens.offsets[-1]))
+        inputs = self.tokenizer.join(parts, None, self.max_length)
+        sizes = np.diff(inputs.offsets)
+        report.tokens += len(inputs.ids)
         pooled = np.empty((len(owner), self.size), np.float32)
 
         def pool(numbers: Int64, hidden: Float32, own: Int64) -> None:
             pooled[numbers] = pool_rows(hidden, own, self.pooling)
 
-        self._encoder.encode(ids, bounds, pool)
+        self._encoder.encode(inputs.ids, inputs.offsets, pool)
         if len(owner) == len(texts):
             vectors = pooled
         else:
@@ -275,20 +272,11 @@ class TextEncoder:
             vectors[once] = pooled[first[once]]
             for text in np.flatnonzero(windows > 1):
                 own = slice(first[text], first[text] + windows[text])
-                vectors[text] = np.average(pooled[own], axis=0, weights=sizes[own])
+                vectors[text] = np.average(pooled[own], axis=0, weights=sizes[own] - _SPECIAL)
         if self.normalize:
             norms = np.sqrt((vectors * vectors).sum(1))
             vectors /= np.maximum(norms, _SMALLEST)[:, None]
         return vectors
-
-    def _sequences(self, ids: Int32, first: Int64, sizes: Int64) -> tuple[Int32, Int64]:
-        """(int32[N], int64[B + 1]): [CLS], the ids from first[b] to first[b] + sizes[b], [SEP]."""
-        bounds = offsets_of(sizes + _SPECIAL)
-        out = np.empty(bounds[-1], np.int32)
-        out[bounds[:-1]] = self.tokenizer.cls
-        out[bounds[1:] - 1] = self.tokenizer.sep
-        out[ranges(bounds[:-1] + 1, sizes)] = ids[ranges(first, sizes)]
-        return out, bounds
 
 
 def _count(number: int, noun: str) -> str:
