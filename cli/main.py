@@ -43,6 +43,7 @@ COMMANDS = {
     "predict": ("models", "Label, tag or forecast with a trained model."),
     "test": ("models", "Evaluate a trained model on data with known answers."),
     "generate": ("models", "Generate text with a language model."),
+    "embed": ("embed", "Make vectors of texts with a BERT checkpoint."),
     "fit-word2vec": ("fit", "Learn word vectors (Word2Vec)."),
     "fit-fasttext": ("fit", "Learn vectors of words and character n-grams (FastText)."),
     "fit-glove": ("fit", "Learn word vectors (GloVe)."),

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fastseq.features.estimators import (
         TfidfFeatures as TfidfFeatures,
     )
+    from fastseq.models.bert.encoding import TextEncoder as TextEncoder
     from fastseq.models.classifier import SequenceClassifier as SequenceClassifier
     from fastseq.models.fasttext.classifier import FastTextClassifier as FastTextClassifier
     from fastseq.models.fasttext.vectors import FastText as FastText
@@ -83,6 +84,7 @@ _PUBLIC = {
     "errors": "DataError DeviceError FastseqError FormatError MissingExtraError NotFittedError "
     "SettingsError TrainingError",
     "features.estimators": "BM25Features CountFeatures TfidfFeatures",
+    "models.bert.encoding": "TextEncoder",
     "models.classifier": "SequenceClassifier",
     "models.fasttext.classifier": "FastTextClassifier",
     "models.fasttext.vectors": "FastText",

@@ -1,0 +1,116 @@
+"""Checkpoints of BERT that are not read, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastseq.errors import DataError, FormatError
+from fastseq.models.bert.checkpoint import read_checkpoint
+from fastseq.models.bert.config import BertConfig
+from tests.bert_checkpoints import CONFIG, weights_of, write_checkpoint
+
+
+def test_settings_are_those_of_config_json(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "m", pooling="mean", limit=10, prompts={"query": "q: "})
+    checkpoint = read_checkpoint(tmp_path / "m")
+    config = checkpoint.config
+    assert (config.hidden, config.layers, config.heads, config.intermediate) == (24, 2, 3, 40)
+    assert (config.dropout, config.epsilon, config.is_tanh) == (0.1, 1e-12, False)
+    assert BertConfig.from_dict(config.to_dict(), "it") == config
+    sentences = checkpoint.sentences
+    assert (sentences.pooling, sentences.normalize, sentences.most) == ("mean", True, 10)
+    assert dict(sentences.prompts) == {"query": "q: "}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_type": "roberta"}, "type 'roberta', expected 'bert'"),
+        ({"hidden_act": "relu"}, "activation 'relu' is not supported"),
+        ({"position_embedding_type": "relative_key"}, "'relative_key' are not supported"),
+        ({"is_decoder": True}, "is_decoder is set"),
+        ({"num_attention_heads": 5}, "hidden_size is 24, expected a multiple of"),
+        ({"hidden_size": None}, "hidden_size is missing"),
+        ({"vocab_size": 0}, "vocab_size is 0"),
+        ({"num_hidden_layers": True}, "num_hidden_layers is True"),
+        ({"layer_norm_eps": "small"}, "layer_norm_eps is 'small'"),
+        ({"hidden_dropout_prob": 1}, "hidden_dropout_prob is 1"),
+    ],
+)
+def test_settings_that_are_not_supported(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    write_checkpoint(tmp_path / "m")
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**CONFIG, **change}))
+    with pytest.raises(FormatError, match=message) as error:
+        read_checkpoint(tmp_path / "m")
+    assert "config.json" in str(error.value)
+
+
+def test_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        read_checkpoint(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"config\.json: no such file"):
+        read_checkpoint(tmp_path / "empty")
+    write_checkpoint(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    with pytest.raises(DataError, match=r"model\.safetensors: no such file"):
+        read_checkpoint(tmp_path / "m")
+    (tmp_path / "m" / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(FormatError, match=r"pytorch_model\.bin: weights in this format"):
+        read_checkpoint(tmp_path / "m")
+
+
+Damage = Callable[[Path], object]
+
+
+def _cut(path: Path) -> None:
+    content = (path / "model.safetensors").read_bytes()
+    (path / "model.safetensors").write_bytes(content[:-8])
+
+
+def _rewrite(name: str, content: object) -> Damage:
+    return lambda path: (path / name).write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_cut, "not a safetensors file, or one cut short"),
+        (lambda path: (path / "config.json").write_text("{"), "config.json: not JSON"),
+        (_rewrite("config.json", []), "not the settings of a model"),
+        (_rewrite("modules.json", [{"type": "a.Dense", "path": ""}]), "module 'Dense' is not supp"),
+        (_rewrite("modules.json", [{"type": "a.Pooling", "path": ""}]), "the modules are Pooling"),
+        (_rewrite("modules.json", {"a": 1}), "not a list of modules"),
+        (_rewrite("1_Pooling/config.json", {"pooling_mode_lasttoken": True}), "lasttoken is not"),
+        (_rewrite("1_Pooling/config.json", {}), "pooling of no mode"),
+        (_rewrite("sentence_bert_config.json", {"max_seq_length": 1}), "max_seq_length is 1"),
+        (_rewrite("config_sentence_transformers.json", {"prompts": {"q": 1}}), "not texts by name"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, damage: Damage, message: str) -> None:
+    write_checkpoint(tmp_path / "m", pooling="mean")
+    damage(tmp_path / "m")
+    with pytest.raises(FormatError, match=message):
+        read_checkpoint(tmp_path / "m")
+
+
+def test_weights_that_do_not_fit(tmp_path: Path) -> None:
+    name = "encoder.layer.1.output.dense.weight"
+    weights = weights_of(CONFIG)
+    wrong = {**weights, name: weights[name].T.copy()}
+    missing = {key: value for key, value in weights.items() if key != name}
+    whole = {**weights, name: weights[name].astype(np.int32)}
+    for given, message in (
+        (wrong, r"of shape \[40, 24\], expected \[24, 40\]"), (missing, f"{name} is missing"),
+        (whole, "of type int32"),
+    ):  # fmt: skip
+        write_checkpoint(tmp_path / "m", weights=given)
+        with pytest.raises(FormatError, match=message):
+            read_checkpoint(tmp_path / "m")

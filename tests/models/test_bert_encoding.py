@@ -1,0 +1,137 @@
+"""Vectors of texts by a BERT checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.models.bert.encoding import TextEncoder
+from tests.bert_checkpoints import CONFIG, PIECES, hidden_of, weights_of, write_checkpoint
+
+CLS, SEP = PIECES.index("[CLS]"), PIECES.index("[SEP]")
+
+
+def ids_of(text: str) -> list[int]:
+    """Of words that are pieces."""
+    return [CLS, *(PIECES.index(word) for word in text.split()), SEP]
+
+
+def test_vectors_are_those_of_the_definition(tmp_path: Path) -> None:
+    texts = ["the cat sat on the mat .", "a", "the dog ran , the cat sat . a dog ran"]
+    for activation in ("gelu", "gelu_new"):
+        config = {**CONFIG, "hidden_act": activation}
+        weights = write_checkpoint(tmp_path / activation, config)
+        hidden = hidden_of(config, weights, [ids_of(text) for text in texts])
+        pools = {"mean": np.mean, "max": np.max, "cls": lambda rows, axis: rows[0]}
+        for pooling, pool in pools.items():
+            encoder = TextEncoder.load(tmp_path / activation, pooling=pooling)
+            expected = np.array([pool(rows, axis=0) for rows in hidden])
+            np.testing.assert_allclose(encoder.encode(texts), expected, rtol=0, atol=2e-5)
+    encoder = TextEncoder.load(tmp_path / "gelu", normalize=True)
+    norms = np.linalg.norm(encoder.encode(texts), axis=1)
+    np.testing.assert_allclose(norms, 1, rtol=1e-6)
+
+
+def test_a_text_has_the_same_bits_in_any_batch_and_on_any_number_of_threads(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "m", {**CONFIG, "max_position_embeddings": 512})
+    rng = np.random.default_rng(3)
+    words = [piece for piece in PIECES[5:] if piece[0] != "#"]
+    texts = [" ".join(rng.choice(words, rng.integers(1, 200))) for _ in range(60)]
+    one = TextEncoder.load(tmp_path / "m", threads=1, normalize=True)
+    alone = np.array([one.encode(text) for text in texts])
+    for threads in (1, 2, 3):
+        encoder = TextEncoder.load(tmp_path / "m", threads=threads, normalize=True)
+        np.testing.assert_array_equal(encoder.encode(texts), alone)
+        np.testing.assert_array_equal(encoder.encode(texts[::-1])[::-1], alone)
+
+
+def test_settings_of_sentence_transformers(tmp_path: Path) -> None:
+    write_checkpoint(
+        tmp_path / "m", pooling="cls", limit=7, prompts={"query": "the cat ", "passage": "a "}
+    )
+    encoder = TextEncoder.load(tmp_path / "m")
+    assert (encoder.pooling, encoder.normalize, encoder.max_length) == ("cls", True, 7)
+    vector = encoder.encode("sat on", prompt="query")
+    np.testing.assert_array_equal(vector, encoder.encode("the cat sat on"))
+    np.testing.assert_array_equal(encoder.encode("sat on", prompt="the cat "), vector)
+    assert np.linalg.norm(vector) == pytest.approx(1)
+    plain = TextEncoder.load(tmp_path / "m", normalize=False, pooling="mean", max_length=9)
+    assert (plain.pooling, plain.normalize, plain.max_length) == ("mean", False, 9)
+
+
+def test_texts_beyond_the_limit(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "m")
+    encoder = TextEncoder.load(tmp_path / "m", max_length=6)
+    long = "the cat sat on the mat . a dog"  # windows of 4, 4 and 1 tokens
+    texts = ["the dog", long, "", "a cat"]
+    with pytest.warns(FastseqWarning) as notices:
+        vectors = encoder.encode(texts)
+    assert [str(notice.message) for notice in notices] == [
+        "1 text of 4 without a token", "1 text of 4 with more than 6 tokens was truncated",
+    ]  # fmt: skip
+    assert (encoder.report.truncated, encoder.report.empty, encoder.report.tokens) == (1, 1, 14)
+    np.testing.assert_array_equal(vectors[1], encoder.encode("the cat sat on"))
+    assert not vectors[2].any()
+    with pytest.warns(FastseqWarning, match="was split into windows"):
+        vectors = encoder.encode([*texts[:2], *texts[3:]], on_truncate="split")
+    parts = encoder.encode(["the cat sat on", "the mat . a", "dog"])
+    np.testing.assert_allclose(
+        vectors[1], np.average(parts, axis=0, weights=[4, 4, 1]), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_array_equal(vectors[0], encoder.encode("the dog"))
+    np.testing.assert_array_equal(vectors[2], encoder.encode("a cat"))
+    with pytest.raises(DataError, match=r"row 1 .*11 tokens, the model takes 6"):
+        encoder.encode(texts, on_truncate="error")
+
+
+def test_kinds_of_input(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "m")
+    encoder = TextEncoder.load(tmp_path / "m")
+    assert encoder.encode("the cat").shape == (24,)
+    assert encoder.encode([]).shape == (0, 24)
+    column = pa.array(["the cat", "a dog"])
+    np.testing.assert_array_equal(encoder.encode(column), encoder.encode(["the cat", "a dog"]))
+    with pytest.raises(DataError, match="UTF-8"):
+        encoder.encode(pa.array([b"a", b"\xff"]))
+    for wrong in ({"on_truncate": "cut"}, {"prompt": 3}):
+        with pytest.raises(SettingsError):
+            encoder.encode("a", **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"max_length": 17}, "16 positions"),
+        ({"max_length": 2}, "max_length"),
+        ({"pooling": "sum"}, "pooling"),
+        ({"threads": 0}, "threads"),
+    ],
+)
+def test_wrong_settings(tmp_path: Path, wrong: dict[str, object], message: str) -> None:
+    write_checkpoint(tmp_path / "m")
+    with pytest.raises(SettingsError, match=message):
+        TextEncoder.load(tmp_path / "m", **wrong)  # type: ignore[arg-type]
+
+
+def test_old_names_and_other_types_of_weights(tmp_path: Path) -> None:
+    weights = weights_of(CONFIG)
+    write_checkpoint(tmp_path / "new")
+    old = {
+        "bert." + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): values
+        for name, values in weights.items()
+    }
+    old["bert.embeddings.position_ids"] = np.arange(16)
+    old["cls.predictions.bias"] = np.zeros(len(PIECES), np.float32)
+    write_checkpoint(tmp_path / "old", weights=old)
+    expected = TextEncoder.load(tmp_path / "new").encode("the cat sat")
+    np.testing.assert_array_equal(TextEncoder.load(tmp_path / "old").encode("the cat sat"), expected)
+    half = {name: values.astype(np.float16) for name, values in weights.items()}
+    write_checkpoint(tmp_path / "half", weights=half)
+    found = TextEncoder.load(tmp_path / "half").encode("the cat sat")
+    np.testing.assert_allclose(found, expected, atol=0.02)
