@@ -17,6 +17,7 @@ something and searches find something.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -26,6 +27,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from fastseq.store.weights import write_weights
 
 TOPICS, WORDS = 6, 12  # of a topic
 COMMON = ("the", "of", "and", "in", "Is", "running", "runs", "café", "naïve", "42")
@@ -49,6 +52,48 @@ def data() -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.table(columns), path)
     return folder() / "data"
+
+
+@cache
+def checkpoint() -> Path:
+    """A checkpoint of BERT with random weights, written once a process."""
+    path = folder() / "checkpoint"
+    path.mkdir()
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words = [word.lower() for topic in TOPIC_WORDS for word in topic]
+    pieces = [*specials, *letters, *(f"##{letter}" for letter in letters), *words]
+    hidden, inner, layers = 32, 64, 2
+    sizes = {
+        "model_type": "bert", "vocab_size": len(pieces), "hidden_size": hidden,
+        "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": inner,
+        "max_position_embeddings": 256, "type_vocab_size": 2,
+    }  # fmt: skip
+    (path / "config.json").write_text(json.dumps(sizes))
+    (path / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    shapes: dict[str, tuple[int, ...]] = {
+        f"embeddings.{name}_embeddings.weight": (rows, hidden)
+        for name, rows in (("word", len(pieces)), ("position", 256), ("token_type", 2))
+    }
+    dense, norms = {}, ["embeddings.LayerNorm"]
+    for layer in range(layers):
+        start = f"encoder.layer.{layer}."
+        for name in ("self.query", "self.key", "self.value", "output.dense"):
+            dense[f"{start}attention.{name}"] = (hidden, hidden)
+        dense[f"{start}intermediate.dense"] = (inner, hidden)
+        dense[f"{start}output.dense"] = (hidden, inner)
+        norms += [f"{start}attention.output.LayerNorm", f"{start}output.LayerNorm"]
+    for name in norms:
+        dense[name] = (hidden,)
+    for name, shape in dense.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    rng = np.random.default_rng(0)
+    weights = {
+        name: rng.normal("LayerNorm.weight" in name, 0.1, shape).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    write_weights(path / "model.safetensors", weights)
+    return path
 
 
 def _word(number: int) -> str:

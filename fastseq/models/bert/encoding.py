@@ -84,6 +84,7 @@ class TextEncoder:
     pooling : how the vectors of tokens become that of a text: "mean", "cls" or "max"
     normalize : whether vectors have the Euclidean norm 1
     prompts : {name: what texts of a kind begin with}
+    tokenizer, network : the WordPiece and the Encoder
     report : EncodeReport of the last `encode`
     """
 
@@ -120,7 +121,7 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.report = EncodeReport()
         self._team = Team(thread_count(threads))
-        self._encoder = make_encoder(checkpoint, self._team)
+        self.network = make_encoder(checkpoint, self._team)
 
     @classmethod
     def load(
@@ -262,7 +263,7 @@ class TextEncoder:
         def pool(numbers: Int64, hidden: Float32, own: Int64) -> None:
             pooled[numbers] = pool_rows(hidden, own, self.pooling)
 
-        self._encoder.encode(inputs.ids, inputs.offsets, pool)
+        self.network.encode(inputs.ids, inputs.offsets, pool)
         if len(owner) == len(texts):
             vectors = pooled
         else:
