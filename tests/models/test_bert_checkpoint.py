@@ -27,6 +27,14 @@ def test_settings_are_those_of_config_json(tmp_path: Path) -> None:
     assert dict(sentences.prompts) == {"query": "q: "}
 
 
+@pytest.mark.parametrize("mode", ["mean", "cls", "max"])
+def test_poolings_as_later_versions_write_them(tmp_path: Path, mode: str) -> None:
+    write_checkpoint(tmp_path / "m", pooling="mean", normalize=False)
+    (tmp_path / "m" / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": mode}))
+    sentences = read_checkpoint(tmp_path / "m").sentences
+    assert (sentences.pooling, sentences.normalize) == (mode, False)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -90,6 +98,9 @@ def _rewrite(name: str, content: object) -> Damage:
         (_rewrite("modules.json", {"a": 1}), "not a list of modules"),
         (_rewrite("1_Pooling/config.json", {"pooling_mode_lasttoken": True}), "lasttoken is not"),
         (_rewrite("1_Pooling/config.json", {}), "pooling of no mode"),
+        (_rewrite("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}), "mean and"),
+        (_rewrite("1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False}),
+         "without the tokens of a prompt"),
         (_rewrite("sentence_bert_config.json", {"max_seq_length": 1}), "max_seq_length is 1"),
         (_rewrite("config_sentence_transformers.json", {"prompts": {"q": 1}}), "not texts by name"),
     ],

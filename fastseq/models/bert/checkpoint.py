@@ -27,10 +27,8 @@ PROMPTS = "config_sentence_transformers.json"
 PICKLES = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
 POOLINGS = ("mean", "cls", "max")
 
-_MODES = {  # settings of a pooling module that must be false, but for one
-    "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-}  # fmt: skip
+_MODE = "pooling_mode_"
+_MODES = {"mean": "mean", "cls": "cls", "cls_token": "cls", "max": "max"}
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 
 
@@ -147,14 +145,18 @@ def _pooling(path: Path) -> str:
     given = _read_json(path)
     if not isinstance(given, Mapping):
         raise FormatError(f"{path}: not the settings of a pooling module")
-    chosen = [name for name, value in given.items() if name.startswith("pooling_mode") and value]
-    if isinstance(given.get("pooling_mode"), str):  # as later versions write it
-        chosen = [f"pooling_mode_{given['pooling_mode']}"]
-    modes = [mode for name in chosen for known, mode in _MODES.items() if known.startswith(name)]
-    if len(chosen) != 1 or len(modes) != 1:
+    if not given.get("include_prompt", True):
+        raise FormatError(f"{path}: pooling without the tokens of a prompt is not supported")
+    mode = given.get("pooling_mode")  # in later versions
+    if mode is None:
+        chosen = [name for name, value in given.items() if name.startswith(_MODE) and value]
+    else:
+        chosen = [f"{_MODE}{name}" for name in ([mode] if isinstance(mode, str) else mode)]
+    modes = [_MODES.get(name.removeprefix(_MODE).removesuffix("_tokens")) for name in chosen]
+    if len(modes) != 1 or modes[0] is None:
         raise FormatError(
-            f"{path}: the pooling {' and '.join(chosen) or 'of no mode'} is not supported, only "
-            f"one of {', '.join(_MODES)}"
+            f"{path}: the pooling {' and '.join(map(str, chosen)) or 'of no mode'} is not "
+            f"supported, only {', '.join(POOLINGS)}"
         )
     return modes[0]
 
