@@ -23,6 +23,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 MODULES = "modules.json"
 LIMITS = "sentence_bert_config.json"
+TOKENIZER = "tokenizer_config.json"
 PROMPTS = "config_sentence_transformers.json"
 PICKLES = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
 POOLINGS = ("mean", "cls", "max")
@@ -107,6 +108,11 @@ def _sentences(folder: Path, config: BertConfig) -> Sentences:
                 raise FormatError(
                     f"{folder / LIMITS}: max_seq_length is {quoted(limit)}, expected 2 or more"
                 )
+            most = min(limit, most)
+    elif (folder / TOKENIZER).exists():  # as later versions write it
+        given = _read_json(folder / TOKENIZER)
+        limit = given.get("model_max_length") if isinstance(given, Mapping) else None
+        if type(limit) is int and limit > 2:  # without a limit it is a huge number
             most = min(limit, most)
     prompts: Mapping[str, str] = {}
     if (folder / PROMPTS).exists():
