@@ -63,6 +63,19 @@ def normal(shape: Shape, rng: np.random.Generator, std: float = 0.1) -> Float32:
     return values
 
 
+def truncated_normal(shape: Shape, rng: np.random.Generator, std: float = 0.02) -> Float32:
+    """Normal of mean 0 and standard deviation `std`, drawn again where beyond two of them: the
+    weights of BERT (Devlin et al. 2019)."""
+    values: Float32 = rng.standard_normal(shape, np.float32)
+    flat = values.reshape(-1)
+    far = np.flatnonzero(np.abs(flat) > 2)
+    while len(far):
+        flat[far] = rng.standard_normal(len(far), np.float32)
+        far = far[np.abs(flat[far]) > 2]
+    values *= np.float32(std)
+    return values
+
+
 def uniform(shape: Shape, rng: np.random.Generator, bound: float = 0.1) -> Float32:
     """Uniform in ±bound."""
     values: Float32 = rng.random(shape, np.float32)
@@ -83,6 +96,7 @@ INITIALISERS: dict[str, Initialise] = {
     "he_normal": he_normal,
     "orthogonal": orthogonal,
     "normal": normal,
+    "truncated_normal": truncated_normal,
     "uniform": uniform,
     "zeros": zeros,
 }

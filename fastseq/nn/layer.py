@@ -178,10 +178,12 @@ class Layer:
     values: Views
     grads: Views  # gradients of the values
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int | None = 0) -> None:
+        """`seed` of the initial values; None leaves zeros, for a layer whose values follow."""
         self.lock = Lock()
         self.bind(self.buffers(self.shapes()))
-        self.initialise(np.random.default_rng(seed_number(seed)))
+        if seed is not None:
+            self.initialise(np.random.default_rng(seed_number(seed)))
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """{name: shape} of the parameters, under PyTorch's names."""
@@ -248,6 +250,33 @@ class Layer:
         return (np.zeros if zero else np.empty)(shape, np.float32)
 
 
+class Composite(Layer):
+    """A layer made of others, with their parameters under "part.name".
+
+    A subclass sets `parts`, {name: layer}, before it calls the constructor; the parameters of a
+    part with an empty name keep their names. The parts should be made with a seed of None: their
+    values are drawn by `initialise`, one part after the other.
+    """
+
+    parts: dict[str, Layer]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {
+            _name(prefix, name): shape
+            for prefix, part in self.parts.items()
+            for name, shape in part.shapes().items()
+        }
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        for part in self.parts.values():
+            part.initialise(rng)
+
+    def bind(self, parameters: Parameters, prefix: str = "") -> None:
+        super().bind(parameters, prefix)
+        for name, part in self.parts.items():
+            part.bind(parameters, _name(prefix, name))
+
+
 def joined(layers: Mapping[str, Layer], buffers: type[Parameters] = Parameters) -> Parameters:
     """One pair of flat buffers for several layers, each bound to its part under "prefix.name".
 
@@ -269,4 +298,4 @@ def joined(layers: Mapping[str, Layer], buffers: type[Parameters] = Parameters) 
 
 
 def _name(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
+    return ".".join(filter(None, (prefix, name)))

@@ -9,12 +9,26 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.kernels.nn.dropout import drop
+from fastseq.kernels.nn.gelu import gelu_backward, gelu_forward
+from fastseq.kernels.nn.layer_norm import (
+    layer_norm_backward,
+    layer_norm_forward,
+    layer_norm_gradients,
+)
 from fastseq.kernels.nn.rows import distinct, gather, scatter_add
+from fastseq.kernels.simd import gemm
 from fastseq.nn.arrays import as_floats, as_numbers, saved_by_forward
 from fastseq.nn.initialisers import initialiser, normal
 from fastseq.nn.layer import Layer
-from fastseq.nn.products import Panels, column_sums, multiply_panels, multiply_rows
-from fastseq.settings import fraction, whole
+from fastseq.nn.products import (
+    Panels,
+    column_sums,
+    multiply_panels,
+    multiply_rows,
+    padded_bias,
+    scratch,
+)
+from fastseq.settings import fraction, one_of, real, whole
 from fastseq.threads import Team, locked
 from fastseq.types import Float32, Int32, Int64
 
@@ -38,7 +52,7 @@ class Embedding(Layer):
     words, size : rows of the table (V) and their length (E), both 1 or more
     frozen : not trained: `backward` adds no gradient
     scale : standard deviation of the initial values
-    seed : of the initial values
+    seed : of the initial values; None leaves zeros
     team : threads that share large batches; only the caller's without one
     """
 
@@ -49,7 +63,7 @@ class Embedding(Layer):
         *,
         frozen: bool = False,
         scale: float = 0.1,
-        seed: int = 0,
+        seed: int | None = 0,
         team: Team | None = None,
     ) -> None:
         self.words = whole("words", words, 1)
@@ -147,10 +161,11 @@ class Dense(Layer):
         Wolf 2017): the layer then has no weight of its own, and adds to the embedding's gradient
         unless that is frozen
     init : name of the weight's initialiser in nn.initialisers
-    seed : of the initial values
+    seed : of the initial values; None leaves zeros
     team : threads that share large batches; only the caller's without one
 
-    The weight is packed for the products (nn/products.py) once a pass, in memory of twice its size.
+    The weight is packed for the products (nn/products.py) once a pass, in memory of twice its size,
+    or once by `hold` until `release`.
     """
 
     def __init__(
@@ -161,7 +176,7 @@ class Dense(Layer):
         *,
         weight_of: Embedding | None = None,
         init: str = "xavier_uniform",
-        seed: int = 0,
+        seed: int | None = 0,
         team: Team | None = None,
     ) -> None:
         self._draw = initialiser(init)
@@ -178,6 +193,7 @@ class Dense(Layer):
         self._x: Float32 | None = None
         self._panels: Panels | None = None  # of weightᵀ, for y
         self._back_panels: Panels | None = None  # of the weight, for dx
+        self._held = False
         super().__init__(seed)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -232,12 +248,23 @@ class Dense(Layer):
 
     def prepare(self, backward: bool) -> None:
         """Pack the weight as it is now for `project`, or for `project_back`."""
+        if self._held and not backward:
+            return
         if backward:
             self._back_panels = self._back_panels or Panels(self.outputs, self.inputs)
             self._back_panels.pack(self.weight, self.team)
         else:
             self._panels = self._panels or Panels(self.inputs, self.outputs)
             self._panels.pack(self.weight, self.team, transposed=True)
+
+    def hold(self) -> None:
+        """Pack the weight, which does not change until `release`, for all forward passes."""
+        self.prepare(backward=False)
+        self._held = True
+
+    def release(self) -> None:
+        """End `hold`."""
+        self._held = False
 
     def project(self, y: Any, x: Any) -> None:
         """y float32[N, M] = x float32[N, K] · weightᵀ + bias, with the weight last prepared."""
@@ -247,12 +274,153 @@ class Dense(Layer):
         """dx float32[N, K] = dy float32[N, M] · weight, with the weight last prepared."""
         multiply_panels(dx, dy, saved_by_forward(self._back_panels), self.team)
 
+    def project_rows(self, y: Float32, x: Float32) -> None:
+        """`project` on the calling thread, for layers that share rows themselves."""
+        panels = saved_by_forward(self._panels)
+        start = padded_bias(self.bias, self.outputs)
+        gemm.multiply_panels(y, x, panels.data, start, False, scratch(), 0, len(x))
+
+    def project_back_rows(self, dx: Float32, dy: Float32, add: bool = False) -> None:
+        """`project_back` on the calling thread, added to dx when `add`."""
+        panels = saved_by_forward(self._back_panels)
+        start = padded_bias(None, self.inputs)
+        gemm.multiply_panels(dx, dy, panels.data, start, add, scratch(), 0, len(dy))
+
     def add_gradients(self, x: Any, dy: Any) -> None:
         """Add the parameters' gradients for rows x float32[N, K] and dy float32[N, M]."""
         if self.weight_of is None or not self.weight_of.frozen:
             multiply_rows((self.weight_of or self).grads["weight"], dy, x, self.team)
         if self.has_bias and len(dy):
             self.grads["bias"] += column_sums(dy, self.team)
+
+
+class LayerNorm(Layer):
+    """Layer normalisation, y = (x - mean) / √(variance + eps) · weight + bias over each row.
+
+    Ba, Kiros and Hinton 2016. Parameters "weight" [size], ones at first, and "bias" [size], as in
+    PyTorch.
+
+    Parameters
+    ----------
+    size : columns of x (H)
+    eps : above 0
+    seed : None leaves zeros
+    team : threads that share large batches; only the caller's without one
+    """
+
+    def __init__(
+        self, size: int, *, eps: float = 1e-12, seed: int | None = 0, team: Team | None = None
+    ) -> None:
+        self.size = whole("size", size, 1)
+        self.eps = real("eps", eps, lambda value: 0 < value < 1, "above 0 and below 1")
+        self.team = team or Team(1)
+        self._saved: tuple[Float32, Float32, Float32] | None = None
+        super().__init__(seed)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"weight": (self.size,), "bias": (self.size,)}
+
+    def initialise(self, rng: np.random.Generator) -> None:
+        self.values["weight"].fill(1)
+        self.values["bias"].fill(0)
+
+    def forward(self, x: npt.ArrayLike, training: bool = True) -> Any:
+        """y float32[N, H] of x float32[N, H], which is kept (not copied) for `backward`."""
+        rows = self.rows(x, self.size, "the input")
+        y = self.output("y", *rows.shape, reuse=training)
+        mean, rstd = np.empty((2, len(rows) if training else 0), np.float32)
+        ranges = self.team.split(len(rows), -(-_LEAST_MOVED // self.size))
+        none = rows[:0]
+        self.team.run(lambda i: self.normalise(y, mean, rstd, rows, none, *ranges[i]), len(ranges))
+        if training:
+            self._saved = rows, mean, rstd
+        return y
+
+    def backward(self, dy: npt.ArrayLike) -> Any:
+        """dx float32[N, H] of dy float32[N, H]; adds the gradients of weight and bias."""
+        saved = saved_by_forward(self._saved)
+        self._saved = None
+        gradients = self.rows(dy, self.size, "the gradient")
+        if len(gradients) != len(saved[0]):
+            raise DataError(f"a gradient of {len(gradients)} rows, expected {len(saved[0])}")
+        self.add_gradients(gradients, *saved)
+        dx = self.output("dx", *gradients.shape)
+        ranges = self.team.split(len(gradients), -(-_LEAST_MOVED // self.size))
+        self.team.run(lambda i: self.normalise_back(dx, gradients, *saved, *ranges[i]), len(ranges))
+        return dx
+
+    def normalise(
+        self, y: Float32, mean: Float32, rstd: Float32, x: Float32, residual: Float32, first: int,
+        last: int,
+    ) -> None:  # fmt: skip
+        """The kernel for rows [first, last), on the calling thread; x becomes x + residual."""
+        gamma, beta = self.values["weight"], self.values["bias"]
+        layer_norm_forward(y, mean, rstd, x, residual, gamma, beta, self.eps, first, last)
+
+    def normalise_back(
+        self, dx: Float32, dy: Float32, x: Float32, mean: Float32, rstd: Float32, first: int,
+        last: int,
+    ) -> None:  # fmt: skip
+        """The kernel of the backward pass for rows [first, last), on the calling thread."""
+        layer_norm_backward(dx, dy, x, mean, rstd, self.values["weight"], first, last)
+
+    def add_gradients(self, dy: Float32, x: Float32, mean: Float32, rstd: Float32) -> None:
+        """Add the parameters' gradients, with what `normalise` stored."""
+        dgamma, dbeta = self.grads["weight"], self.grads["bias"]
+        least = max(2 * _LINE, -(-_LEAST_MOVED // max(1, len(x))))
+        ranges = self.team.split(self.size, least, _LINE)
+        self.team.run(
+            lambda i: layer_norm_gradients(dgamma, dbeta, dy, x, mean, rstd, *ranges[i]),
+            len(ranges),
+        )
+
+
+GELU_FORMS = {"gelu": False, "gelu_new": True, "gelu_pytorch_tanh": True}
+
+
+class Gelu(Layer):
+    """The Gaussian error linear unit, x Φ(x) (Hendrycks and Gimpel 2016).
+
+    Parameters
+    ----------
+    form : "gelu", by the error function; "gelu_new" or "gelu_pytorch_tanh", the approximation by
+        tanh: Hugging Face's names. SettingsError for another.
+    team : threads that share large arrays; only the caller's without one
+    """
+
+    def __init__(self, form: str = "gelu", team: Team | None = None) -> None:
+        self.is_tanh = GELU_FORMS[one_of("the activation", form, GELU_FORMS)]
+        self.team = team or Team(1)
+        self._x: Float32 | None = None
+        super().__init__()
+
+    def forward(self, x: npt.ArrayLike, training: bool = True) -> Any:
+        """The output, of x's shape; x is kept (not copied) for `backward`."""
+        given = self.floats(x, "the input")
+        y = self.output("y", *given.shape, reuse=training)
+        out, flat = y.reshape(-1), given.reshape(-1)
+        self._run(flat, lambda a, b: gelu_forward(out, flat, self.is_tanh, a, b))
+        if training:
+            self._x = given
+        return y
+
+    def backward(self, dy: npt.ArrayLike) -> Any:
+        """dx, of dy's shape."""
+        x = saved_by_forward(self._x)
+        self._x = None
+        gradients = self.floats(dy, "the gradient")
+        if gradients.shape != x.shape:
+            raise DataError(
+                f"a gradient of shape {list(gradients.shape)}, expected {list(x.shape)}"
+            )
+        dx = self.output("dx", *x.shape)
+        out, given, flat = dx.reshape(-1), gradients.reshape(-1), x.reshape(-1)
+        self._run(flat, lambda a, b: gelu_backward(out, given, flat, self.is_tanh, a, b))
+        return dx
+
+    def _run(self, flat: Float32, work: Any) -> None:
+        ranges = self.team.split(len(flat), _LEAST_MOVED, _LINE)
+        self.team.run(lambda i: work(*ranges[i]), len(ranges))
 
 
 class Dropout(Layer):

@@ -13,6 +13,7 @@ import numpy as np
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.nn.pooling import segment_sums
 from fastseq.kernels.simd import gemm
+from fastseq.nn.arrays import Workspace
 from fastseq.threads import Team
 from fastseq.types import Float32
 
@@ -45,16 +46,21 @@ def multiply_panels(
     add: bool = False,
 ) -> None:
     """out[M, N] = a[M, K] B + bias[N], added to `out` when `add`."""
-    N = panels.columns
-    padded = np.zeros(-(-N // gemm.WIDTH) * gemm.WIDTH, np.float32)
-    if bias is not None and not add:
-        padded[:N] = bias
-    parts = team.split(len(a), max(1, SMALL // max(1, panels.depth * N)))
+    start = padded_bias(bias, panels.columns)
+    parts = team.split(len(a), max(1, SMALL // max(1, panels.depth * panels.columns)))
 
     def work(i: int) -> None:
-        gemm.multiply_panels(out, a, panels.data, padded, add, scratch(), *parts[i])
+        gemm.multiply_panels(out, a, panels.data, start, add, scratch(), *parts[i])
 
     team.run(work, len(parts))
+
+
+def padded_bias(bias: Float32 | None, columns: int) -> Float32:
+    """A bias [N] as the kernel takes it, zeros where there is none."""
+    padded = np.zeros(-(-columns // gemm.WIDTH) * gemm.WIDTH, np.float32)
+    if bias is not None:
+        padded[:columns] = bias
+    return padded
 
 
 def multiply(
@@ -100,9 +106,14 @@ def column_sums(a: Float32, team: Team) -> Float32:
 
 def scratch() -> Float32:
     """Working memory of the calling thread for one product: the same array each time."""
-    found: Float32 | None = getattr(_of_thread, "scratch", None)
+    return thread_space().array("product", gemm.scratch_size())
+
+
+def thread_space() -> Workspace:
+    """Working memory of the calling thread, for work that ends before another starts."""
+    found: Workspace | None = getattr(_of_thread, "space", None)
     if found is None:
-        found = _of_thread.scratch = aligned_zeros(gemm.scratch_size())
+        found = _of_thread.space = Workspace()
     return found
 
 

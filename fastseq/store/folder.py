@@ -405,9 +405,7 @@ def open_container(
     return Container(path, mapped, entry.footer, entry.crc32)
 
 
-def _is_intact(
-    path: Path, entry: FileEntry, mapped: mmap.mmap | bytearray | None = None
-) -> bool:
+def _is_intact(path: Path, entry: FileEntry, mapped: mmap.mmap | bytearray | None = None) -> bool:
     """Whether all bytes of a file, mapped or not, have their checksums. Raises OSError where it
     cannot be read."""
     if entry.footer is not None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from fastseq.seeds import mixed_key
 from tests.naive.dropout import mask
 
 Array = np.ndarray
@@ -80,3 +81,95 @@ def attention(
         return dqkv.reshape(len(qkv), 3 * H)
 
     return out, back
+
+
+def dense(x: Array, values: Arrays, name: str, grads: Arrays) -> tuple[Array, Back]:
+    """x · weightᵀ + bias; back adds the gradients of both to `grads` and returns dx."""
+    weight, bias = values[f"{name}.weight"], values[f"{name}.bias"]
+
+    def back(dy: Array) -> Array:
+        add(grads, f"{name}.weight", dy.T @ x)
+        add(grads, f"{name}.bias", dy.sum(axis=0))
+        return dy @ weight
+
+    return x @ weight.T + bias, back
+
+
+def norm(x: Array, values: Arrays, name: str, eps: float, grads: Arrays) -> tuple[Array, Back]:
+    """`layer_norm` with named parameters."""
+    y, gradients = layer_norm(x, values[f"{name}.weight"], values[f"{name}.bias"], eps)
+
+    def back(dy: Array) -> Array:
+        dx, dweight, dbias = gradients(dy)
+        add(grads, f"{name}.weight", dweight)
+        add(grads, f"{name}.bias", dbias)
+        return dx
+
+    return y, back
+
+
+def dropout(x: Array, rate: float, key: int) -> tuple[Array, Back]:
+    kept = mask(x.size, rate, key).reshape(x.shape) if rate else np.ones_like(x)
+    return x * kept, lambda dy: dy * kept
+
+
+def add(grads: Arrays, name: str, gradient: Array) -> None:
+    grads[name] = grads.get(name, 0) + gradient
+
+
+def self_attention(
+    x: Array, offsets: Array, values: Arrays, heads: int, rate: float, key: int, grads: Arrays,
+    prefix: str = "",
+) -> tuple[Array, Back]:  # fmt: skip
+    names = [f"{prefix}{name}" for name in ("query", "key", "value")]
+    products, backs = zip(*(dense(x, values, name, grads) for name in names), strict=True)
+    y, attention_back = attention(
+        np.concatenate(products, axis=1), offsets, heads, rate, mixed_key(key)
+    )
+
+    def back(dy: Array) -> Array:
+        parts = np.split(attention_back(dy), 3, axis=1)
+        return sum(f(part) for f, part in zip(backs, parts, strict=True))
+
+    return y, back
+
+
+def layer(
+    x: Array, offsets: Array, values: Arrays, heads: int, is_tanh: bool, eps: float, rate: float,
+    attention_rate: float, key: int, grads: Arrays, prefix: str = "",
+) -> tuple[Array, Back]:  # fmt: skip
+    """A TransformerLayer; back adds to `grads`, under the names of `values`."""
+    p = prefix
+    a, back_a = self_attention(
+        x, offsets, values, heads, attention_rate, mixed_key(key, 0), grads, f"{p}attention.self."
+    )
+    b, back_b = dense(a, values, f"{p}attention.output.dense", grads)
+    b, back_c = dropout(b, rate, mixed_key(key, 1))
+    y1, back_y1 = norm(x + b, values, f"{p}attention.output.LayerNorm", eps, grads)
+    z, back_z = dense(y1, values, f"{p}intermediate.dense", grads)
+    g, back_g = gelu(z, is_tanh)
+    o, back_o = dense(g, values, f"{p}output.dense", grads)
+    o, back_p = dropout(o, rate, mixed_key(key, 2))
+    y, back_y = norm(o + y1, values, f"{p}output.LayerNorm", eps, grads)
+
+    def back(dy: Array) -> Array:
+        d = back_y(dy)
+        d = back_y1(d + back_z(back_g(back_o(back_p(d)))))
+        return d + back_a(back_b(back_c(d)))
+
+    return y, back
+
+
+def encoder(x: Array, layers: int, key: int, grads: Arrays, *args: object) -> tuple[Array, Back]:
+    """A TransformerEncoder; `args` are offsets, values, heads, is_tanh, eps and both rates."""
+    backs = []
+    for number in range(layers):
+        x, back = layer(x, *args, mixed_key(key, number), grads, f"layer.{number}.")
+        backs.append(back)
+
+    def back_all(dy: Array) -> Array:
+        for back in reversed(backs):
+            dy = back(dy)
+        return dy
+
+    return x, back_all

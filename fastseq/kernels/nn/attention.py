@@ -286,7 +286,9 @@ def attention_backward(
                 total = splat(0.0)
                 for j in range(0, size, LANES):
                     rest = size - j
-                    total = fma(load_row(given, at + j, rest), load_row(result, at + j, rest), total)
+                    total = fma(
+                        load_row(given, at + j, rest), load_row(result, at + j, rest), total
+                    )
                 delta = splat(sum_lanes(total))
                 shift = splat(-lse[here + r, head])
                 bits = key_bits(key, np.uint64((here + r) * heads + head))
@@ -306,9 +308,7 @@ def attention_backward(
             copy_block(to, here * row + column, row, scratch, dqueries, wide, rows, size, 0)
             pack_rows(scratch, queries, flat, here, row, rows, column, column + size)
             pack_rows(scratch, gradients, given, here, H, rows, column, column + size)
-            add_product(
-                scratch, dkeys, wide, n, scratch, slopes, stride, queries, rows, 0, wide
-            )
+            add_product(scratch, dkeys, wide, n, scratch, slopes, stride, queries, rows, 0, wide)
             add_product(
                 scratch, dvalues, wide, n, scratch, scores, stride, gradients, rows, 0, wide
             )
