@@ -21,6 +21,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,9 @@ def fixed(options: argparse.Namespace, report: Report, peers: dict[str, Pool]) -
 
         expected = peers["PyTorch"](ids, mask) if peers else ours()
         contenders = [Contender("fastseq", ours, lambda v, e=expected: check(v, e))] + [
-            Contender(name, lambda p=peer, i=ids, m=mask: p(i, m), lambda v, e=expected: check(v, e))
+            Contender(
+                name, lambda p=peer, i=ids, m=mask: p(i, m), lambda v, e=expected: check(v, e)
+            )
             for name, peer in peers.items()
         ]
         found = harness.compare(contenders, options.rounds)
@@ -217,7 +220,9 @@ def corpus(
         names = [name for name in found.timings if name.endswith(f", {way}")]
         if names:
             ratio = min(found.ratio(name, "fastseq") for name in names)
-            report.target(ratio >= least, f"corpus: {ratio:.2f} × the fastest {way}, at least {least}")
+            report.target(
+                ratio >= least, f"corpus: {ratio:.2f} × the fastest {way}, at least {least}"
+            )
     report.results["corpus"] = found.to_dict(table.num_rows, "fastseq")
 
 
@@ -227,12 +232,15 @@ def _batched(
     def run() -> np.ndarray:
         texts = pq.read_table(source)["text"].to_pylist()
         ids = [found.ids for found in tokenizer.encode_batch(texts)]
-        order = np.argsort([-len(own) for own in ids], kind="stable") if is_sorted else np.arange(len(ids))
+        order = (
+            np.argsort([-len(own) for own in ids], kind="stable")
+            if is_sorted
+            else np.arange(len(ids))
+        )
         vectors = np.empty((len(ids), size), np.float32)
         for first in range(0, len(ids), BATCH):
             numbers = order[first : first + BATCH]
-            longest = max(len(ids[n]) for n in numbers)
-            padded = np.zeros((len(numbers), longest), np.int64)
+            padded = np.zeros((len(numbers), lengths[numbers].max()), np.int64)
             mask = np.zeros_like(padded)
             for row, n in enumerate(numbers):
                 padded[row, : len(ids[n])] = ids[n]
@@ -262,9 +270,13 @@ def start(options: argparse.Namespace, report: Report) -> None:
         inner, megabytes = map(float, whole.split())
         found.append((seconds, inner, megabytes))
     seconds, inner, megabytes = np.median(np.array(found[1:]), axis=0)
-    print(f"\none text in a fresh process: {seconds:.2f} s ({inner:.2f} s after Python), {megabytes:.0f} MB")
+    print(
+        f"\none text in a fresh process: {seconds:.2f} s ({inner:.2f} s after Python), "
+        f"{megabytes:.0f} MB"
+    )
     report.target(seconds <= START_SECONDS, f"start: {seconds:.2f} s, at most {START_SECONDS}")
-    report.target(megabytes <= START_MEGABYTES, f"start: {megabytes:.0f} MB, at most {START_MEGABYTES}")
+    what = f"start: {megabytes:.0f} MB, at most {START_MEGABYTES}"
+    report.target(megabytes <= START_MEGABYTES, what)
     report.results["start"] = {"seconds": seconds, "inner": inner, "megabytes": megabytes}
 
 

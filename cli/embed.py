@@ -31,7 +31,9 @@ POOLINGS = ("mean", "cls", "max")
     "--vector-column", metavar="C", default="vector", show_default=True,
     help="Name of the column of vectors.",
 )  # fmt: skip
-@options.choice("--dtype", of=("float32", "float16"), default="float32", help="Type of the vectors' numbers.")
+@options.choice(
+    "--dtype", of=("float32", "float16"), default="float32", help="Type of the vectors' numbers."
+)
 @options.choice(
     "--pooling", of=POOLINGS, default=None,
     help="How the vectors of tokens become that of a text.  [default: the checkpoint's, else mean]",
@@ -72,9 +74,9 @@ def embed(
 ) -> None:
     """Encode the texts of CORPUS with the encoder MODEL, a checkpoint of BERT.
 
-    MODEL is a folder in Hugging Face's format: config.json, model.safetensors, and tokenizer.json or
-    vocab.txt; the pooling, normalisation, limit and prompts of sentence-transformers are used where
-    it has them. OUT has the id of each row (or its number), the columns of --keep, and the vector,
+    MODEL is a folder in Hugging Face's format: config.json, model.safetensors, and tokenizer.json
+    or vocab.txt; the pooling, normalisation, limit and prompts of sentence-transformers are used
+    where it has them. OUT has the id of each row (or its number), the columns of --keep, and the vector,
     a list of a fixed size. A text without a token has a null, and is counted.
     """
     from fastseq.models.bert.encoding import TextEncoder

@@ -12,7 +12,9 @@ from safetensors.numpy import save_file
 
 from tests.naive.transformer import attention, gelu, layer_norm
 
-PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog sat ran ##s ##ning on mat . ,".split()
+_SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+_WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", ".", ","]
+PIECES = [*_SPECIALS, *_WORDS, "##s", "##ning"]
 CONFIG: dict[str, Any] = {
     "model_type": "bert", "vocab_size": len(PIECES), "hidden_size": 24, "num_hidden_layers": 2,
     "num_attention_heads": 3, "intermediate_size": 40, "max_position_embeddings": 16,
@@ -110,7 +112,8 @@ def hidden_of(
         names = (f"{start}attention.self.{name}" for name in ("query", "key", "value"))
         qkv = np.concatenate([dense(x, name) for name in names], axis=1)
         attended = attention(qkv, offsets, config["num_attention_heads"])[0]
-        x = norm(x + dense(attended, f"{start}attention.output.dense"), f"{start}attention.output.LayerNorm")
+        attended = dense(attended, f"{start}attention.output.dense")
+        x = norm(x + attended, f"{start}attention.output.LayerNorm")
         inner = gelu(dense(x, f"{start}intermediate.dense"), is_tanh)[0]
         x = norm(x + dense(inner, f"{start}output.dense"), f"{start}output.LayerNorm")
     return [x[a:b] for a, b in pairwise(offsets)]

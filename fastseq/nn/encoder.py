@@ -127,8 +127,8 @@ class Encoder:
         self._of_thread = threading.local()
 
     def chunks(self, offsets: Int64) -> list[Int64]:
-        """The numbers of B sequences with bounds `offsets`, in chunks of about ROWS rows: of similar
-        lengths, the longest first."""
+        """The numbers of B sequences with bounds `offsets`, in chunks of about ROWS rows: of
+        similar lengths, the longest first."""
         lengths = np.diff(offsets)
         order = np.argsort(-lengths, kind="stable")
         ends = np.cumsum(lengths[order])
@@ -177,9 +177,7 @@ class Encoder:
             self._normalise(x, y, layer.outer_norm)
         return x
 
-    def encode(
-        self, ids: Int32, offsets: Int64, use: Any, kinds: Int32 = _NO_TYPES
-    ) -> None:
+    def encode(self, ids: Int32, offsets: Int64, use: Any, kinds: Int32 = _NO_TYPES) -> None:
         """Call use(numbers, hidden, bounds) for chunks of B sequences, on the team's threads.
 
         numbers  int64[b] of the sequences of the chunk

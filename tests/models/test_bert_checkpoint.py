@@ -99,8 +99,10 @@ def _rewrite(name: str, content: object) -> Damage:
         (_rewrite("1_Pooling/config.json", {"pooling_mode_lasttoken": True}), "lasttoken is not"),
         (_rewrite("1_Pooling/config.json", {}), "pooling of no mode"),
         (_rewrite("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}), "mean and"),
-        (_rewrite("1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False}),
-         "without the tokens of a prompt"),
+        (
+            _rewrite("1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False}),
+            "without the tokens of a prompt",
+        ),
         (_rewrite("sentence_bert_config.json", {"max_seq_length": 1}), "max_seq_length is 1"),
         (_rewrite("config_sentence_transformers.json", {"prompts": {"q": 1}}), "not texts by name"),
     ],

@@ -121,7 +121,8 @@ def test_old_names_and_other_types_of_weights(tmp_path: Path) -> None:
     weights = weights_of(CONFIG)
     write_checkpoint(tmp_path / "new")
     old = {
-        "bert." + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+        "bert."
+        + name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
             "LayerNorm.bias", "LayerNorm.beta"
         ): values
         for name, values in weights.items()
@@ -130,7 +131,9 @@ def test_old_names_and_other_types_of_weights(tmp_path: Path) -> None:
     old["cls.predictions.bias"] = np.zeros(len(PIECES), np.float32)
     write_checkpoint(tmp_path / "old", weights=old)
     expected = TextEncoder.load(tmp_path / "new").encode("the cat sat")
-    np.testing.assert_array_equal(TextEncoder.load(tmp_path / "old").encode("the cat sat"), expected)
+    np.testing.assert_array_equal(
+        TextEncoder.load(tmp_path / "old").encode("the cat sat"), expected
+    )
     half = {name: values.astype(np.float16) for name, values in weights.items()}
     write_checkpoint(tmp_path / "half", weights=half)
     found = TextEncoder.load(tmp_path / "half").encode("the cat sat")

@@ -86,7 +86,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         for name in PICKLES:
             if (folder / name).exists():
                 raise FormatError(
-                    f"{folder / name}: weights in this format are not read: convert them to {WEIGHTS}"
+                    f"{folder / name}: weights in this format are not read: convert them to "
+                    f"{WEIGHTS}"
                 )
     stored, _ = map_weights(weights_path)
     arrays = plain_names(stored)

@@ -133,8 +133,9 @@ class TextEncoder:
         normalize: bool | None = None,
         threads: int | None = None,
     ) -> TextEncoder:
-        """Open a checkpoint in Hugging Face's format: a folder of config.json, model.safetensors and
-        tokenizer.json or vocab.txt, and of the modules of sentence-transformers where there are.
+        """Open a checkpoint in Hugging Face's format: a folder of config.json, model.safetensors
+        and tokenizer.json or vocab.txt, and of the modules of sentence-transformers where there
+        are.
 
         Parameters
         ----------
@@ -163,9 +164,7 @@ class TextEncoder:
             threads=threads,
         )
 
-    def encode(
-        self, texts: Any, *, prompt: str = "", on_truncate: str = "warn"
-    ) -> Float32:
+    def encode(self, texts: Any, *, prompt: str = "", on_truncate: str = "warn") -> Float32:
         """The vectors of texts, float32[D, H]; of one string, float32[H].
 
         Parameters

@@ -56,8 +56,8 @@ def encoder_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
 
 
 def plain_names(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a checkpoint under the names of `encoder_shapes`, heads under their own: without
-    the prefix "bert.", and with the names of TensorFlow's layer normalisation replaced."""
+    """The arrays of a checkpoint under the names of `encoder_shapes`, heads under their own:
+    without the prefix "bert.", and with the names of TensorFlow's layer normalisation replaced."""
     return {
         _OLD.sub(lambda old: _NEW[old[0]], name.removeprefix(_PREFIX)): array
         for name, array in arrays.items()
@@ -68,8 +68,8 @@ def plain_names(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray
 def check_shapes(
     arrays: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, tuple[int, ...]], where: str
 ) -> dict[str, Float32]:
-    """The arrays of `shapes`. Raises FormatError, which names the array, for one that is missing, of
-    another shape or not of floating-point numbers."""
+    """The arrays of `shapes`. Raises FormatError, which names the array, for one that is missing,
+    of another shape or not of floating-point numbers."""
     found: dict[str, Float32] = {}
     for name, shape in shapes.items():
         if name not in arrays:
