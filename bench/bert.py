@@ -21,7 +21,6 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -232,11 +231,8 @@ def _batched(
     def run() -> np.ndarray:
         texts = pq.read_table(source)["text"].to_pylist()
         ids = [found.ids for found in tokenizer.encode_batch(texts)]
-        order = (
-            np.argsort([-len(own) for own in ids], kind="stable")
-            if is_sorted
-            else np.arange(len(ids))
-        )
+        lengths = np.array([len(own) for own in ids])
+        order = np.argsort(-lengths * is_sorted, kind="stable")
         vectors = np.empty((len(ids), size), np.float32)
         for first in range(0, len(ids), BATCH):
             numbers = order[first : first + BATCH]

@@ -76,8 +76,8 @@ def embed(
 
     MODEL is a folder in Hugging Face's format: config.json, model.safetensors, and tokenizer.json
     or vocab.txt; the pooling, normalisation, limit and prompts of sentence-transformers are used
-    where it has them. OUT has the id of each row (or its number), the columns of --keep, and the vector,
-    a list of a fixed size. A text without a token has a null, and is counted.
+    where it has them. OUT has the id of each row (or its number), the columns of --keep, and the
+    vector, a list of a fixed size. A text without a token has a null, and is counted.
     """
     from fastseq.models.bert.encoding import TextEncoder
     from fastseq.store.outputs import check_output
