@@ -107,8 +107,8 @@ class WordPiece:
     added : the tokens that are found in a text as they are written
     specials : the tokens that `encode_pairs` puts around texts, and those of padding and masks
 
-    Raises SettingsError where `unknown` is not in the vocabulary, an id is not from 0 to 2³¹ - 1, or
-    a token is empty or not valid Unicode.
+    Raises SettingsError where `unknown` is not in the vocabulary, an id is not from 0 to 2³¹ - 2,
+    or a token is not valid Unicode, or an added one empty.
     """
 
     def __init__(
@@ -227,18 +227,11 @@ class WordPiece:
             found[part] = self._encode_slice(slices[part], spans)
 
         (team or Team(1)).run(work, len(slices))
-        if len(found) == 1:
-            ids, starts, stops, ends = found[0]
-            return Tokens(ids.copy(), ends), starts.copy(), stops.copy()
-        counts = [np.diff(ends) for *_, ends in found]
-        empty = np.empty(0, np.int32), _NO_SPANS, _NO_SPANS
-        ids, starts, stops = (
-            np.concatenate([column, *columns])
-            for column, columns in zip(
-                empty, list(zip(*found, strict=True))[:3] or [()] * 3, strict=True
-            )
-        )
-        return Tokens(ids, offsets_of(np.concatenate([[], *counts]))), starts, stops
+        ids = np.concatenate([part[0] for part in found] or [np.empty(0, np.int32)])
+        starts = np.concatenate([_NO_SPANS, *(part[1] for part in found)])
+        stops = np.concatenate([_NO_SPANS, *(part[2] for part in found)])
+        counts = np.concatenate([_NO_SPANS, *(np.diff(part[3]) for part in found)])
+        return Tokens(ids, offsets_of(counts)), starts, stops
 
     def _encode_slice(self, texts: Texts, spans: bool) -> tuple[Int32, Int64, Int64, Int64]:
         """(ids, starts, stops, ends) of some texts, views of larger arrays. There are no more
@@ -246,10 +239,12 @@ class WordPiece:
         size, ends = texts.nbytes, np.empty(len(texts) + 1, np.int64)
         room = min(self.longest, int(np.diff(texts.offsets).max(initial=0))) + 1
         ids = np.empty(size, np.int32)
-        starts, stops = np.empty((2, size if spans else 0), np.int64)
+        starts, stops, code_starts, code_stops = (
+            np.empty(n, np.int64) for n in (*[size if spans else 0] * 2, room, room)
+        )
         kernels.encode_words(
             ids, starts, stops, ends, np.empty(room, np.uint32), np.empty(room, np.uint16),
-            *np.empty((2, room), np.int64), np.empty(4 * room, np.uint8),
+            code_starts, code_stops, np.empty(4 * room, np.uint8),
             np.empty(4 * room, np.int32), texts.data, texts.offsets, *self._arrays,
         )  # fmt: skip
         n = ends[-1]
@@ -343,8 +338,8 @@ class WordPiece:
         return (
             kinds, trie.edges, trie.values, lower, firsts,
             np.array([token.id for token in self.added], np.int32), np.array(flags, np.uint8),
-            *tables, trie.roots[1], trie.nodes[len(words)], self.vocabulary[self.unknown], self.longest,
-            int(self.clean_text), int(self.split_cjk), int(self.strip_accents),
+            *tables, trie.roots[1], trie.nodes[len(words)], self.vocabulary[self.unknown],
+            self.longest, int(self.clean_text), int(self.split_cjk), int(self.strip_accents),
         )  # fmt: skip
 
 

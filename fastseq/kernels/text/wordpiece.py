@@ -146,8 +146,8 @@ def _put_pieces(out, count, data, start, stop, trie, rules):
 
 @helper
 def _put_word(out, count, word, n, stop, trie, rules):
-    """Add the pieces of a word of n > 0 characters, the first `rules.longest` of which are in `word`.
-    stop: the end of the last character in the data. Returns the new count."""
+    """Add the pieces of a word of n > 0 characters, of which the first `rules.longest` are in the
+    buffer. stop: the end of the last character in the data. Returns the new count."""
     if n > np.uint64(rules.longest):
         return _put(out, count, rules.unknown, word.starts[0], stop)
     filled = _U0
@@ -265,7 +265,7 @@ def _put_part(out, count, data, start, stop, kinds, word, trie, characters, rule
         if kind != MARK:
             while i < stop:
                 kind = kinds[data[i]]
-                if kind == BLANK or kind == MARK:
+                if kind in (BLANK, MARK):
                     break
                 seen |= kind == OTHER
                 i += _U1
@@ -335,8 +335,8 @@ def encode_words(
     code_starts: Int64, code_stops: Int64, word_text: UInt8, places: Int32, data: UInt8,
     offsets: Int64, kinds: UInt8, edges: UInt64, values: Int32, lower: UInt8, firsts: UInt8,
     added_ids: Int32, added_flags: UInt8, properties_index: UInt16, properties: UInt16,
-    map_index: UInt16, mapped: Int32, pool: Int32, added_root: int, inner: int, unknown: int, longest: int,
-    clean: int, cjk: int, strip: int,
+    map_index: UInt16, mapped: Int32, pool: Int32, added_root: int, inner: int, unknown: int,
+    longest: int, clean: int, cjk: int, strip: int,
 ) -> None:  # fmt: skip
     """Split D texts into the pieces of their words.
 
