@@ -126,8 +126,12 @@ class Embedding(Layer):
         given = self.rows(dy, self.size, "the gradient")
         if len(given) != len(numbers):
             raise DataError(f"a gradient of {len(given)} rows, expected {len(numbers)}")
-        if not self.frozen and len(numbers):
-            self._add_rows(given, numbers)
+        self.add_gradients(given, numbers)
+
+    def add_gradients(self, dy: Any, ids: Int32) -> None:
+        """Add dy float32[N, E] to the gradients of the rows of `ids`; nothing where frozen."""
+        if not self.frozen and len(ids):
+            self._add_rows(dy, ids)
 
     def _gather(self, out: Any, ids: Int32) -> None:
         target, table = out.reshape(-1), self.values["weight"].reshape(-1)

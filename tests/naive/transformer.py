@@ -173,3 +173,56 @@ def encoder(x: Array, layers: int, key: int, grads: Arrays, *args: object) -> tu
         return dy
 
     return x, back_all
+
+
+def embeddings(
+    ids: Array, types: Array, offsets: Array, values: Arrays, eps: float, rate: float, key: int,
+    grads: Arrays,
+) -> tuple[Array, Back]:  # fmt: skip
+    """BertEmbeddings; back adds to `grads` and returns nothing of use."""
+    places = np.concatenate([np.arange(b - a) for a, b in pairwise(offsets)])
+    tables = {"word": ids, "token_type": types, "position": places}
+    x = sum(values[f"{name}_embeddings.weight"][rows] for name, rows in tables.items())
+    y, back_norm = norm(x, values, "LayerNorm", eps, grads)
+    y, back_drop = dropout(y, rate, key)
+
+    def back(dy: Array) -> Array:
+        dx = back_norm(back_drop(dy))
+        for name, rows in tables.items():
+            gradient = np.zeros_like(values[f"{name}_embeddings.weight"])
+            np.add.at(gradient, rows, dx)
+            add(grads, f"{name}_embeddings.weight", gradient)
+        return dx
+
+    return y, back
+
+
+def pooler(x: Array, values: Arrays, grads: Arrays) -> tuple[Array, Back]:
+    z, back = dense(x, values, "dense", grads)
+    y = np.tanh(z)
+    return y, lambda dy: back(dy * (1 - y**2))
+
+
+def masked_word_loss(
+    x: Array, words: Array, targets: Array, values: Arrays, is_tanh: bool, eps: float, grads: Arrays
+) -> tuple[float, Callable[[], Array]]:
+    """MaskedWordHead's loss; back adds to `grads`, the embeddings' under "words", returns dx."""
+    z, back_z = dense(x, values, "transform.dense", grads)
+    g, back_g = gelu(z, is_tanh)
+    n, back_n = norm(g, values, "transform.LayerNorm", eps, grads)
+    scores = n @ words.T + values["bias"]
+    p = np.exp(scores - scores.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    counted = np.flatnonzero(targets >= 0)
+    loss = -np.log(p[counted, targets[counted]]).mean()
+
+    def back() -> Array:
+        d = np.zeros_like(p)
+        d[counted] = p[counted]
+        d[counted, targets[counted]] -= 1
+        d /= len(counted)
+        add(grads, "bias", d.sum(axis=0))
+        add(grads, "words", d.T @ n)
+        return back_z(back_g(back_n(d @ words)))
+
+    return float(loss), back

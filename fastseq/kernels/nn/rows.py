@@ -1,4 +1,4 @@
-"""Rows by number: of an embedding's table, and of a ragged batch in packed order: step after step,
+"""Rows by number: of tables of embeddings, and of a ragged batch in packed order: step after step,
 step, longest sequence first.
 """
 
@@ -57,6 +57,32 @@ def gather(out, table, ids, first, last):
         if column < width:
             rest = width - column
             store_part(out, target + column, load_part(table, source + column, rest), rest)
+
+
+@jit
+def gather_sums(out, words, types, positions, ids, type_ids, places, first, last):
+    """out[i] = words[ids[i]] + types[type_ids[i]] + positions[places[i]], i from first to last - 1.
+
+    out                       float32[N · E]
+    words, types, positions   float32[V · E], [T · E] and [P · E]
+    ids, type_ids, places     int32[N]
+    """
+    width = len(out) // len(ids)
+    for i in range(first, last):
+        if i + _AHEAD < last:
+            ahead = np.int64(ids[i + _AHEAD]) * width
+            for column in range(0, width, _LINE):
+                prefetch(words, ahead + column)
+        word, kind, place = (
+            np.int64(ids[i]) * width,
+            np.int64(type_ids[i]) * width,
+            np.int64(places[i]) * width,
+        )
+        for column in range(0, width, LANES):
+            rest = width - column
+            total = load_row(words, word + column, rest) + load_row(types, kind + column, rest)
+            total = total + load_row(positions, place + column, rest)
+            store_row(out, i * width + column, total, rest)
 
 
 @jit
