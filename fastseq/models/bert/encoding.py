@@ -35,7 +35,8 @@ from fastseq.models.bert.parameters import (
 from fastseq.nn.encoder import Affine, Embeddings, Encoder, EncoderLayer, Norm
 from fastseq.settings import flag, one_of, string, thread_count, whole
 from fastseq.store.texts import open_texts
-from fastseq.text.wordpiece import WordPiece, read_tokenizer
+from fastseq.text.tokenizer_files import read_tokenizer
+from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
 from fastseq.types import Float32, Int64, Texts, Tokens, offsets_of, ranges
 
