@@ -22,6 +22,8 @@ def test_settings_are_those_of_config_json(tmp_path: Path) -> None:
     assert (config.hidden, config.layers, config.heads, config.intermediate) == (24, 2, 3, 40)
     assert (config.dropout, config.epsilon, config.is_tanh) == (0.1, 1e-12, False)
     assert BertConfig.from_dict(config.to_dict(), "it") == config
+    sizes = {name: value for name, value in CONFIG.items() if isinstance(value, int)}
+    assert BertConfig.from_dict(sizes, "it") == config  # the others are defaults
     sentences = checkpoint.sentences
     assert (sentences.pooling, sentences.normalize, sentences.most) == ("mean", True, 10)
     assert dict(sentences.prompts) == {"query": "q: "}

@@ -73,7 +73,7 @@ class BertConfig:
                 f"{where}: hidden_size is {sizes['hidden']}, expected a multiple of "
                 f"num_attention_heads, {sizes['heads']}"
             )
-        activation = content.get("hidden_act", cls.activation)
+        activation = content.get("hidden_act", cls().activation)
         if activation not in ACTIVATIONS:
             raise FormatError(
                 f"{where}: the activation {quoted(activation)} is not supported, only "
