@@ -215,6 +215,9 @@ def _from_vocabulary(
         raise FormatError(f"{where}: its tokenizer_class is {quoted(kind)}, not that of BERT")
     if not _typed(where, config, "do_basic_tokenize", bool, True) or config.get("never_split"):
         raise FormatError(f"{where}: do_basic_tokenize: false and never_split are not supported")
+    strip = config.get("strip_accents")
+    if not isinstance(strip, bool | None):
+        raise FormatError(f"{where}: strip_accents is {quoted(strip)}; expected bool or null")
     try:
         lines = path.read_bytes().decode().split("\n")
     except UnicodeDecodeError as error:
@@ -235,7 +238,7 @@ def _from_vocabulary(
     return WordPiece(
         vocabulary,
         lowercase=_typed(where, config, "do_lower_case", bool, True),
-        strip_accents=config.get("strip_accents"),
+        strip_accents=strip,
         split_cjk=_typed(where, config, "tokenize_chinese_chars", bool, True),
         unknown=unknown,
         added=list(added.values()),

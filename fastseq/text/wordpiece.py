@@ -130,7 +130,9 @@ class WordPiece:
         self.added = tuple(added)
         self.specials = specials or Specials()
         ids = [*self.vocabulary.values(), *(token.id for token in self.added)]
-        self.size = max(whole("an id of the vocabulary", id, 0) for id in ids) + 1
+        for id in (min(ids), max(ids)):
+            whole("an id of the vocabulary", id, 0)
+        self.size = max(ids) + 1
         self._arrays = self._tables()
 
     @classmethod
@@ -234,8 +236,8 @@ class WordPiece:
         return Tokens(ids, offsets_of(counts)), starts, stops
 
     def _encode_slice(self, texts: Texts, spans: bool) -> tuple[Int32, Int64, Int64, Int64]:
-        """(ids, starts, stops, ends) of some texts, views of larger arrays. There are no more
-        pieces than bytes, since no character becomes more characters than it has bytes."""
+        """(ids, starts, stops, ends) of some texts. There are no more pieces than bytes, since no
+        character becomes more characters than it has bytes."""
         size, ends = texts.nbytes, np.empty(len(texts) + 1, np.int64)
         room = min(self.longest, int(np.diff(texts.offsets).max(initial=0))) + 1
         ids = np.empty(size, np.int32)
@@ -248,7 +250,7 @@ class WordPiece:
             np.empty(4 * room, np.int32), texts.data, texts.offsets, *self._arrays,
         )  # fmt: skip
         n = ends[-1]
-        return ids[:n], starts[:n], stops[:n], ends
+        return ids[:n].copy(), starts[:n].copy(), stops[:n].copy(), ends
 
     # ---- inputs
 
@@ -319,10 +321,10 @@ class WordPiece:
             kernels.LETTER,
         )
         most = 4 * self.longest  # bytes of a word that has pieces
-        prefix = _encoded(self.prefix)
-        words = {_encoded(word): id for word, id in self.vocabulary.items()}
+        (prefix,) = _all_encoded([self.prefix])
+        words = dict(zip(_all_encoded(self.vocabulary), self.vocabulary.values(), strict=True))
         words = {word: id for word, id in words.items() if 0 < len(word) <= most + len(prefix)}
-        contents = [_encoded(token.content) for token in self.added]
+        contents = _all_encoded([token.content for token in self.added])
         if not all(contents):
             raise SettingsError("an added token is empty")
         values = [*words.values(), -1, *range(len(contents))]
@@ -353,11 +355,11 @@ def _valid(texts: Texts | Sequence[str], on_invalid: str) -> Texts:
     return valid_texts(texts if isinstance(texts, Texts) else Texts.from_strings(texts), on_invalid)
 
 
-def _encoded(token: str) -> bytes:
+def _all_encoded(tokens: Iterable[str]) -> list[bytes]:
     try:
-        return token.encode()
-    except UnicodeEncodeError:
-        raise SettingsError(f"the token {quoted(token)} is not valid Unicode") from None
+        return [token.encode() for token in tokens]
+    except UnicodeEncodeError as error:
+        raise SettingsError(f"the token {quoted(error.object)} is not valid Unicode") from None
 
 
 class _Trie:
