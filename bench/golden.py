@@ -1,10 +1,12 @@
-"""Golden states: what PyTorch computes for small recurrent layers and models, for tests to match.
+"""Golden states: what PyTorch computes for small layers and models, for tests to match.
 
     python -m bench.golden [FOLDER]
 
-Writes layers.npz and losses.npz (common/golden.py describes them) to tests/golden/recurrent, or
-FOLDER, which tests/nn/test_nn_golden.py reads without PyTorch. They are made once for a version of
-PyTorch; a run with another may differ in the last digits, which the tests' tolerance covers.
+Writes recurrent/layers.npz and recurrent/losses.npz (common/golden.py describes them) to
+tests/golden, or FOLDER, and where transformers is installed transformer/bert.npz
+(common/golden_bert.py). tests/nn/test_nn_golden.py and test_nn_golden_bert.py read them without
+PyTorch. They are made once for a version of PyTorch; a run with another may differ in the last
+digits, which the tests' tolerance covers.
 --small writes nothing and compares with the files that are there.
 """
 
@@ -18,7 +20,7 @@ import numpy as np
 
 from bench.common.report import ROOT, Parser, Report, optional
 
-FOLDER = ROOT / "tests" / "golden" / "recurrent"
+FOLDER = ROOT / "tests" / "golden"
 TOLERANCE = 1e-4
 
 
@@ -26,17 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = Parser(__doc__, threads=1)
     parser.add_argument("target", metavar="FOLDER", nargs="?", type=Path, default=FOLDER)
     options = parser.parse(arguments)
-    report = Report("golden", options, ("torch",))
+    report = Report("golden", options, ("torch", "transformers"))
     if optional("torch") is None:
         return report.end()
     from bench.common import golden
 
-    for name, made in (("layers", golden.layers()), ("losses", golden.losses())):
-        path = options.target / f"{name}.npz"
+    files = {"recurrent/layers": golden.layers, "recurrent/losses": golden.losses}
+    if optional("transformers") is not None:
+        from bench.common import golden_bert
+
+        files["transformer/bert"] = golden_bert.bert
+    for name, make in files.items():
+        path, made = options.target / f"{name}.npz", make()
         if options.small:
             compare(path, made, report)
             continue
-        options.target.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, **made)  # type: ignore[arg-type]
         print(f"{path}: {len(made)} arrays, {path.stat().st_size:,} bytes")
     return report.end()

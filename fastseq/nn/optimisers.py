@@ -46,13 +46,19 @@ class Optimiser(ABC):
         moments: tuple[str, ...],
         frozen: Collection[str],
         team: Team | None,
+        weight_decay: float,
+        no_decay: Collection[str] = (),
     ) -> None:
         self.parameters = parameters
         self.learning_rate = _between("learning_rate", learning_rate, 0, LARGEST)
         self.steps = 0
         self.team = team or Team(1)
         self.moments: dict[str, Any] = {name: parameters.zeros() for name in moments}
-        self._parts = _parts(parameters, self.team, frozen, LEAST)
+        self._decay = _between("weight_decay", weight_decay, 0, LARGEST)
+        # ranges of parameters with weight decay, and without
+        self._parts = _parts(parameters, self.team, {*frozen, *no_decay}, LEAST)
+        others = set(parameters) - (set(no_decay) - set(frozen))
+        self._without_decay = _parts(parameters, self.team, others, LEAST) if no_decay else []
 
     def step(self, learning_rate: float | None = None) -> None:
         """Update the parameters by their gradients, which do not change.
@@ -63,16 +69,20 @@ class Optimiser(ABC):
         if learning_rate is not None:
             rate = _between("learning_rate", learning_rate, 0, LARGEST)
         self.steps += 1
-        kernel, moments, settings = self._kernel(rate)
+        kernel, moments, settings = self._kernel(rate, self._decay)
+        plain = self._kernel(rate, 0.0)[2] if self._without_decay else settings
         parameters = self.parameters
         step = getattr(parameters.kernels, kernel)
         # kernels do not use a moment that the settings make superfluous
         arrays = [self.moments.get(name, parameters.values) for name in moments]
 
-        def update(part: int) -> None:
-            step(parameters.values, parameters.gradients, *arrays, *self._parts[part], *settings)
+        parts = [(*part, *settings) for part in self._parts]
+        parts += [(*part, *plain) for part in self._without_decay]
 
-        self.team.run(update, len(self._parts))
+        def update(part: int) -> None:
+            step(parameters.values, parameters.gradients, *arrays, *parts[part])
+
+        self.team.run(update, len(parts))
 
     def state(self) -> State:
         """{"steps": int64[], and each moment: float32[n]}, copies: with the parameters, everything
@@ -112,7 +122,7 @@ class Optimiser(ABC):
             self.parameters.put(moment, state[name])
 
     @abstractmethod
-    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
+    def _kernel(self, rate: float, decay: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
         """The kernel's name, the names of its moments, and its settings for step `self.steps`."""
 
 
@@ -140,14 +150,14 @@ class SGD(Optimiser):
         team: Team | None = None,
     ) -> None:
         self._momentum = np.float32(_between("momentum", momentum, 0, 1))
-        self._decay = np.float32(_between("weight_decay", weight_decay, 0, LARGEST))
         self._nesterov = bool(nesterov)
         if nesterov and momentum == 0:
             raise SettingsError("nesterov needs a momentum above 0")
-        super().__init__(parameters, learning_rate, ("velocity",) if momentum else (), frozen, team)
+        moments = ("velocity",) if momentum else ()
+        super().__init__(parameters, learning_rate, moments, frozen, team, weight_decay)
 
-    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
-        settings = np.float32(rate), self._momentum, self._nesterov, self._decay
+    def _kernel(self, rate: float, decay: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
+        settings = np.float32(rate), self._momentum, self._nesterov, np.float32(decay)
         return "sgd_step", ("velocity",), settings
 
 
@@ -171,11 +181,10 @@ class Adagrad(Optimiser):
         team: Team | None = None,
     ) -> None:
         self._eps = _epsilon(eps)
-        self._decay = np.float32(_between("weight_decay", weight_decay, 0, LARGEST))
-        super().__init__(parameters, learning_rate, ("squares",), frozen, team)
+        super().__init__(parameters, learning_rate, ("squares",), frozen, team, weight_decay)
 
-    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
-        return "adagrad_step", ("squares",), (np.float32(rate), self._eps, self._decay)
+    def _kernel(self, rate: float, decay: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
+        return "adagrad_step", ("squares",), (np.float32(rate), self._eps, np.float32(decay))
 
 
 class RMSprop(Optimiser):
@@ -208,13 +217,13 @@ class RMSprop(Optimiser):
             np.float32(1 - alpha),
             _epsilon(eps),
             np.float32(_between("momentum", momentum, 0, 1)),
-            np.float32(_between("weight_decay", weight_decay, 0, LARGEST)),
         )
         moments = ("squares", "velocity") if momentum else ("squares",)
-        super().__init__(parameters, learning_rate, moments, frozen, team)
+        super().__init__(parameters, learning_rate, moments, frozen, team, weight_decay)
 
-    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
-        return "rmsprop_step", ("squares", "velocity"), (np.float32(rate), *self._settings)
+    def _kernel(self, rate: float, decay: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
+        settings = np.float32(rate), *self._settings, np.float32(decay)
+        return "rmsprop_step", ("squares", "velocity"), settings
 
 
 class Adam(Optimiser):
@@ -227,6 +236,9 @@ class Adam(Optimiser):
     betas : of the two means, in [0, 1)
     eps : above 0
     weight_decay : L2; weight_decay θ is added to g
+    no_decay : names of parameters without weight decay, such as biases and norms
+    bias_correction : without it, m and s take the place of m̂ and ŝ, as in Google's training of
+        BERT (with eps 1e-6)
     """
 
     DECOUPLED: ClassVar[bool] = False
@@ -239,6 +251,8 @@ class Adam(Optimiser):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        no_decay: Collection[str] = (),
+        bias_correction: bool = True,
         frozen: Collection[str] = (),
         team: Team | None = None,
     ) -> None:
@@ -246,20 +260,23 @@ class Adam(Optimiser):
             raise SettingsError(f"betas must be two numbers, not {betas!r}")
         self._betas = _between("betas", betas[0], 0, 1), _between("betas", betas[1], 0, 1)
         self._eps = _epsilon(eps)
-        self._decay = _between("weight_decay", weight_decay, 0, LARGEST)
-        super().__init__(parameters, learning_rate, ("means", "squares"), frozen, team)
+        self._corrects = bool(bias_correction)
+        super().__init__(
+            parameters, learning_rate, ("means", "squares"), frozen, team, weight_decay, no_decay
+        )
 
-    def _kernel(self, rate: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
+    def _kernel(self, rate: float, decay: float) -> tuple[str, tuple[str, ...], tuple[Any, ...]]:
         beta1, beta2 = self._betas
+        steps = self.steps if self._corrects else math.inf
         settings = (
-            np.float32(rate / (1 - beta1**self.steps)),
+            np.float32(rate / (1 - beta1**steps)),
             np.float32(1 - beta1),
             np.float32(beta2),
             np.float32(1 - beta2),
-            np.float32(1 / math.sqrt(1 - beta2**self.steps)),
+            np.float32(1 / math.sqrt(1 - beta2**steps)),
             self._eps,
-            np.float32(0 if self.DECOUPLED else self._decay),
-            np.float32(rate * self._decay if self.DECOUPLED else 0),
+            np.float32(0 if self.DECOUPLED else decay),
+            np.float32(rate * decay if self.DECOUPLED else 0),
         )
         return "adam_step", ("means", "squares"), settings
 
@@ -280,6 +297,8 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        no_decay: Collection[str] = (),
+        bias_correction: bool = True,
         frozen: Collection[str] = (),
         team: Team | None = None,
     ) -> None:
@@ -289,6 +308,8 @@ class AdamW(Adam):
             betas=betas,
             eps=eps,
             weight_decay=weight_decay,
+            no_decay=no_decay,
+            bias_correction=bias_correction,
             frozen=frozen,
             team=team,
         )

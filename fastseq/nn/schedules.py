@@ -1,4 +1,5 @@
-"""Learning rates over time: constant, step, cosine, linear, plateau, each with a warm-up.
+"""Learning rates over time: constant, step, cosine, linear, polynomial, plateau, each with a
+warm-up.
 
 A schedule is called with the number of the next step, from 0, and the number of steps of the whole
 training, and returns that step's learning rate. It depends on those two only, so a resumed training
@@ -113,6 +114,31 @@ class Cosine(Linear):
 
 
 @dataclass
+class Polynomial(Linear):
+    """The learning rate times (1 - step / total steps) to a `power`, down to `floor`.
+
+    Steps count from the beginning of training, the warm-up's among them, so that the rate after
+    the warm-up is below the learning rate: the schedule of Google's BERT (Devlin et al. 2019).
+
+    power  above 0
+    """
+
+    power: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        real("power", self.power, _positive, "a number above 0")
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        if step < self.warmup:
+            return super().__call__(step, total_steps)
+        return self.after(step, max(1, total_steps))
+
+    def height(self, done: float) -> float:
+        return float((1 - done) ** self.power)
+
+
+@dataclass
 class Plateau(Schedule):
     """The rate times `factor` after more than `patience` validations without a lower loss.
 
@@ -163,6 +189,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "step": Step,
     "cosine": Cosine,
     "linear": Linear,
+    "polynomial": Polynomial,
     "plateau": Plateau,
 }
 

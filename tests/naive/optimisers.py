@@ -74,6 +74,7 @@ def adam(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     decoupled: bool = False,
+    bias_correction: bool = True,
 ) -> np.ndarray:
     mean = np.zeros_like(values)
     square = np.zeros_like(values)
@@ -85,7 +86,9 @@ def adam(
             slope = gradient + weight_decay * values
         mean = betas[0] * mean + (1 - betas[0]) * slope
         square = betas[1] * square + (1 - betas[1]) * slope**2
-        unbiased = mean / (1 - betas[0] ** step), square / (1 - betas[1] ** step)
+        unbiased = mean, square
+        if bias_correction:
+            unbiased = mean / (1 - betas[0] ** step), square / (1 - betas[1] ** step)
         values = values - rate * unbiased[0] / (np.sqrt(unbiased[1]) + eps)
     return values
 
@@ -97,8 +100,9 @@ def adamw(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 1e-2,
+    bias_correction: bool = True,
 ) -> np.ndarray:
-    return adam(values, gradients, rates, betas, eps, weight_decay, decoupled=True)
+    return adam(values, gradients, rates, betas, eps, weight_decay, True, bias_correction)
 
 
 OPTIMISERS: dict[str, Callable[..., np.ndarray]] = {

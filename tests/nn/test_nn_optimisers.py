@@ -33,6 +33,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("adam", {"betas": (0.3, 0.9), "eps": 1e-3, "weight_decay": 0.1}),
     ("adamw", {}),
     ("adamw", {"betas": (0.8, 0.99), "weight_decay": 0.2}),
+    ("adamw", {"eps": 1e-6, "weight_decay": 0.1, "bias_correction": False}),
 ]
 
 
@@ -93,6 +94,32 @@ def test_defaults_match_the_naive_twin(name: str) -> None:
         before, [s["weight"].astype(float) for s in slopes], [rate] * 3
     )
     np.testing.assert_allclose(parameters.views["weight"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_parameters_without_decay(name: str, threads: int) -> None:
+    names = list(SHAPES)
+    no_decay, frozen = names[1::2], names[:1]
+    parameters = made()
+    before = parameters.state_dict()
+    optimise = optimiser(
+        name, parameters, 0.01, weight_decay=0.5, no_decay=[*no_decay, *frozen], frozen=frozen,
+        team=Team(threads),
+    )  # fmt: skip
+    slopes = slopes_of(1)
+    take_steps(optimise, slopes)
+    for key in names:
+        expected = before[key]
+        if key not in frozen:
+            expected = naive.OPTIMISERS[name](
+                before[key].astype(float), [s[key].astype(float) for s in slopes], [0.01] * STEPS,
+                weight_decay=0 if key in no_decay else 0.5,
+            )  # fmt: skip
+        largest = np.abs(expected).max()
+        np.testing.assert_allclose(parameters.views[key], expected, rtol=0, atol=1e-5 * largest)
+    with pytest.raises(SettingsError, match="no such parameter"):
+        optimiser(name, parameters, no_decay=["strange"])
 
 
 @pytest.mark.parametrize(("name", "chosen"), CASES)

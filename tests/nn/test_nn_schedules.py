@@ -44,7 +44,15 @@ def test_linear() -> None:
     assert made("linear", floor=0.05)(1, 2) == pytest.approx(0.075)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+def test_polynomial() -> None:
+    """Of all steps, the warm-up's among them."""
+    rates = made("polynomial", warmup=2)
+    expected = [0.05, 0.1, 0.06, 0.04, 0.02, 0, 0]
+    assert [rates(step, 5) for step in range(7)] == pytest.approx(expected)
+    assert made("polynomial", power=2, floor=0.02)(1, 4) == pytest.approx(0.02 + 0.08 * 0.75**2)
+
+
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "polynomial"])
 def test_warmup_is_linear_and_precedes_the_schedule(name: str) -> None:
     rates, plain = made(name, warmup=4), made(name)
     assert [rates(step, 24) for step in range(4)] == pytest.approx([0.025, 0.05, 0.075, 0.1])
