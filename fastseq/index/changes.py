@@ -195,7 +195,7 @@ class IndexWriter:
         self._flush()
         with self._whole_or_broken():
             for number, part in enumerate(self._parts):
-                meets = passing(filter, part.leaf.segment.stored)
+                meets = passing(filter, [part.leaf.segment.stored], self._threads)
                 if part.leaf.live is not None:
                     meets &= part.leaf.live != 0
                 self.summary["deleted"] += self._remove_rows(number, np.flatnonzero(meets))

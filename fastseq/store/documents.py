@@ -15,6 +15,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ GROUP_ROWS = 4096
 GROUP_BYTES = 128 << 10  # of strings: long documents make groups of fewer rows
 CACHED_BYTES = 64 << 20  # compressed; columns of larger files are cached only when asked for whole
 _BATCH = 128  # groups: 16 MB of strings
+_BATCH_ROWS = 1 << 16
 _AT_ONCE = 16  # groups of which rows are taken
 _FEW = 64  # rows
 _ARRAY_BYTES = 256  # of an array without its buffers, about
@@ -164,12 +166,26 @@ class StoredDocuments(ABC):
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Some columns of all rows, up to 128 groups at a time. Raises as `column`."""
+        for first, stop in self.spans(columns):
+            yield from self.rows(first, stop, columns)
+
+    def spans(self, columns: Sequence[str]) -> list[tuple[int, int]]:
+        """All rows as ranges (first, stop) of which some columns are best read at a time: whole
+        groups, about 65,536 rows and at most 128 groups. Raises DataError for an unknown name."""
         check_columns(self.schema, columns)
         groups = len(self.starts) - 1
-        for first in range(0, groups, _BATCH):
-            with self._lock:
-                table = self._read(range(first, min(first + _BATCH, groups)), list(columns))
-            yield from table.combine_chunks().to_batches()
+        step = min(max(_BATCH_ROWS * groups // max(self.num_rows, 1), 1), _BATCH)
+        return list(pairwise([*self.starts[:-1:step].tolist(), self.num_rows]))
+
+    def rows(self, first: int, stop: int, columns: Sequence[str]) -> list[pa.RecordBatch]:
+        """Some columns of a range of rows. Several threads may read at once. Raises as `column`."""
+        check_columns(self.schema, columns)
+        begin = int(np.searchsorted(self.starts, first, "right")) - 1
+        end = int(np.searchsorted(self.starts, stop, "left"))
+        table = self._read(range(begin, end), list(columns))
+        table = table.slice(first - int(self.starts[begin]), stop - first)
+        found: list[pa.RecordBatch] = table.combine_chunks().to_batches()
+        return found
 
     def take(
         self, rows: npt.ArrayLike, columns: Sequence[str] | None = None,
@@ -208,8 +224,7 @@ class StoredDocuments(ABC):
         ends = [*first[_AT_ONCE::_AT_ONCE], len(ascending)]
         for start, stop in zip(first[::_AT_ONCE].tolist(), ends, strict=True):
             groups, own = np.unique(group_of[start:stop], return_inverse=True)
-            with self._lock:
-                table = self._read(groups.tolist(), names)
+            table = self._read(groups.tolist(), names)
             before = offsets_of(np.diff(self.starts)[groups])[own]
             pieces.append(taken(table, ascending[start:stop] - self.starts[groups][own] + before))
         back = np.empty(len(order), np.int64)
@@ -222,7 +237,7 @@ class StoredDocuments(ABC):
 
     @abstractmethod
     def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
-        """Some columns of whole groups."""
+        """Some columns of whole groups; thread-safe."""
 
     def _checked(self, table: pa.Table, groups: Sequence[int], names: list[str]) -> pa.Table:
         expected = sum(int(self.starts[g + 1] - self.starts[g]) for g in groups)
@@ -287,8 +302,7 @@ class DocumentReader(StoredDocuments):
         found = dict(zip(groups, recent.get(keys.values()), strict=True))
         missing = [group for group, arrays in found.items() if arrays is None]
         if missing:
-            with self._lock:
-                columns = self._arrays(missing, names, apart=True)
+            columns = self._arrays(missing, names, apart=True)
             for group, arrays in zip(missing, zip(*columns, strict=True), strict=True):
                 found[group] = arrays
                 nbytes = sum(_ARRAY_BYTES + array.get_total_buffer_size() for array in arrays)
@@ -340,13 +354,14 @@ class ParquetDocuments(StoredDocuments):
         rows = [group.num_rows for group in groups]
         nbytes = sum(group.total_byte_size for group in groups) // 4
         super().__init__(str(name), self._file.schema_arrow, rows, nbytes)
+        self._reads = threading.Lock()
         if np.any(np.diff(self.starts) < 0) or self.starts[-1] != metadata.num_rows:
             raise FormatError(f"{self.name}: damaged: its row groups do not add up")
 
     def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
         if not groups:  # some versions of pyarrow cannot read such a file
             return self.schema.empty_table().select(names)
-        with self._reading():
+        with self._reading(), self._reads:
             table = self._file.read_row_groups(list(groups), columns=names, use_threads=False)
         return self._checked(table, groups, names)
 
