@@ -725,31 +725,6 @@ def test_threads_give_the_same_bytes(tmp_path: Path, small_chunks: None, threads
     assert_holds(several, documents)
 
 
-def test_groups_of_stored_columns_are_copied_or_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fastseq.store.documents.GROUP_ROWS", 512)
-    documents = Documents(
-        {"id": n, "text": f"w{n % 7} all", "year": n % 13} for n in range(2000)
-    )
-    index = built(documents.rows, tmp_path / "index")
-    group = bytes(index._collection.leaves[0].segment.stored.group(1))  # type: ignore[union-attr]
-    add(index, documents, [{"id": n, "text": "w1 w8", "year": n} for n in range(5000, 5300)])
-    gone = [3, 511, *range(1024, 1536, 2)]  # of groups 0 and 2; 1 and 3 stay whole
-    index.delete(gone)
-    documents.delete(gone)
-    index.compact()
-    stored = index._collection.leaves[0].segment.stored
-    assert stored is not None
-    starts = stored.starts.tolist()
-    assert starts == [0, 510, 1022, 1278, 1742, 2042]
-    assert bytes(stored.group(1)) == group  # type: ignore[attr-defined]
-    assert documents_of(index) == documents.rows
-    assert index.search("w8", k=1000).counts[0] == 300
-    for id in (0, 512, 1025, 1999, 5299):
-        assert index.get(id) == documents.rows[documents.ids.index(id)]
-
-
 def test_progress_of_merges_and_commits(index: Index) -> None:
     said: list[tuple[str, int, int | None]] = []
     index.add(
