@@ -44,9 +44,12 @@ demo: $(VENV)/.installed ## index, search, train and predict on the sample corpo
 	$(FASTSEQ) test demo/model demo/labelled_test.parquet
 	$(FASTSEQ) predict demo/model demo/labelled_test.parquet --keep label -o demo/predicted.parquet
 
+# Two at once, or as many as `make -j2 test test-cuda` (.ci/run) allows for both together.
+JOBS := $$(case "$$MAKEFLAGS" in *jobserver*) ;; *) echo -j2 ;; esac)
+
 .PHONY: test
 test: $(VENV)/.installed-test ## lint, and run the tests on a sample of the large suites, CUDA's in Numba's simulator
-	$(MAKE) -j2 $(firstword $(PARTS:%=test-%)) lint test-simulated $(PARTS:%=test-%)
+	$(MAKE) $(JOBS) $(firstword $(PARTS:%=test-%)) lint test-simulated $(PARTS:%=test-%)
 
 .PHONY: test-all
 test-all: ## the same on all of the randomised and exhaustive suites
@@ -71,7 +74,7 @@ test-simulated: $(VENV)/.installed-test
 
 .PHONY: test-cuda
 test-cuda: $(VENV_CUDA)/.installed ## compile every CUDA kernel and run them emulated; no GPU needed
-	$(MAKE) -j2 test-cubin test-emulated
+	$(MAKE) $(JOBS) test-cubin test-emulated
 
 .PHONY: test-cubin
 test-cubin: $(VENV_CUDA)/.installed
@@ -159,6 +162,11 @@ $(BIN)/python $(VENV_CUDA)/bin/python:
 	@test -n "$(PYTHON)" || { echo "fastseq needs Python 3.11 or later: make PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv "$(@D)/.." || { $(PYTHON) -m venv --clear --without-pip "$(@D)/.." && \
 		$(PYTHON) -m pip --python "$@" install --quiet pip; }
+
+# Two installations of the checkout at once would write the same metadata.
+ifneq ($(and $(filter test,$(MAKECMDGOALS)),$(filter test-cuda,$(MAKECMDGOALS))),)
+$(VENV_CUDA)/.installed: | $(VENV)/.installed-test
+endif
 
 # An environment of its own: numba-cuda takes the place of Numba's CUDA target, the simulator too.
 $(VENV_CUDA)/.installed: pyproject.toml | $(VENV_CUDA)/bin/python
