@@ -55,14 +55,15 @@ test: $(VENV)/.installed-test ## lint, and run the tests on a sample of the larg
 test-all: ## the same on all of the randomised and exhaustive suites
 	FASTSEQ_TESTS=all $(MAKE) test
 
-# One run of pytest uses one processor. Parts of about the same length keep two of them busy. Two parts
-# that begin together would compile the same kernels, so beside the first part (make takes its targets
-# in order, each once) run those that compile few.
-PARTS := search models rest index
+# One run of pytest uses one processor. Several parts keep two of them busy, the shorter ones at the
+# end. Two parts that begin together would compile the same kernels, so beside the first part (make takes
+# its targets in order, each once) run those that compile few, and beside the second one the index.
+PARTS := search models index cli rest
 TESTS_search := tests/search
 TESTS_index := tests/index tests/store
-TESTS_models := tests/cli tests/kernels tests/models tests/nn tests/vectors
-TESTS_rest := $(patsubst %,--ignore=%,$(TESTS_search) $(TESTS_index) $(TESTS_models))
+TESTS_models := tests/kernels tests/models tests/nn tests/vectors
+TESTS_cli := tests/cli
+TESTS_rest := $(patsubst %,--ignore=%,$(TESTS_search) $(TESTS_index) $(TESTS_models) $(TESTS_cli))
 
 .PHONY: $(PARTS:%=test-%)
 $(PARTS:%=test-%): test-%: $(VENV)/.installed-test

@@ -40,8 +40,8 @@ ONE_MULTIPROCESSOR = {"lstm": (64, 112, 128), "gru": (64, 128, 144), "rnn": (64,
 GRID = (
     (192, "float32"), (256, "bfloat16"), (256, "tf32"), (512, "float32"), (512, "bfloat16"),
 )  # fmt: skip
-# of an LSTM the smallest and the largest in one multiprocessor, and the largest of each precision; of
-# the other cells, whose kernels differ in the step alone, one of both
+# of an LSTM the smallest and the largest in one multiprocessor, and the largest of each precision;
+# of the other cells, whose kernels differ in the step alone, one of both
 SAMPLED = {
     "lstm": ((64, 128), GRID[2:]), "gru": ((144,), GRID[3:4]), "rnn": ((232,), GRID[4:]),
 }  # fmt: skip
