@@ -79,7 +79,7 @@ def test_a_tagger(crf: bool) -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_language_model(tied: bool) -> None:
-    settings = {**UNITS, "embedding": 2, "unit": "char", "bptt": 3, "cell": "rnn"}
+    settings = {**UNITS, "embedding": 4, "unit": "char", "bptt": 3, "cell": "rnn"}
     text = ["abcab", "cabca"]
     mine, theirs = both(
         LanguageModel, text, **settings, tie_weights=tied, dropout=0.0 if tied else 0.2,
