@@ -470,7 +470,8 @@ class FieldBuilder:
         texts = batch.columns(numbers)
         if self.columns == len(numbers):
             return texts
-        return Texts(texts.data, texts.offsets[:: len(numbers)])
+        # with strides, kernels would be compiled once more
+        return Texts(texts.data, np.ascontiguousarray(texts.offsets[:: len(numbers)]))
 
     def invert(self, levels: Sequence[Tokens], window: int, first: int) -> Slice:
         """Invert the tokens of a slice whose first document has a number in its window."""
