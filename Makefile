@@ -44,22 +44,26 @@ demo: $(VENV)/.installed ## index, search, train and predict on the sample corpo
 	$(FASTSEQ) test demo/model demo/labelled_test.parquet
 	$(FASTSEQ) predict demo/model demo/labelled_test.parquet --keep label -o demo/predicted.parquet
 
+# Two at once, or as many as `make -j2 test test-cuda` (.ci/run) allows for both together.
+JOBS := $$(case "$$MAKEFLAGS" in *jobserver*) ;; *) echo -j2 ;; esac)
+
 .PHONY: test
 test: $(VENV)/.installed-test ## lint, and run the tests on a sample of the large suites, CUDA's in Numba's simulator
-	$(MAKE) -j2 $(firstword $(PARTS:%=test-%)) lint test-simulated $(PARTS:%=test-%)
+	$(MAKE) $(JOBS) $(firstword $(PARTS:%=test-%)) lint test-simulated $(PARTS:%=test-%)
 
 .PHONY: test-all
 test-all: ## the same on all of the randomised and exhaustive suites
 	FASTSEQ_TESTS=all $(MAKE) test
 
-# One run of pytest uses one processor. Parts of about the same length keep two of them busy. Two parts
-# that begin together would compile the same kernels, so beside the first part (make takes its targets
-# in order, each once) run those that compile few.
-PARTS := search models rest index
+# One run of pytest uses one processor. Several parts keep two of them busy, the shorter ones at the
+# end. Two parts that begin together would compile the same kernels, so beside the first part (make takes
+# its targets in order, each once) run those that compile few, and beside the second one the index.
+PARTS := search models index cli rest
 TESTS_search := tests/search
 TESTS_index := tests/index tests/store
-TESTS_models := tests/cli tests/kernels tests/models tests/nn tests/vectors
-TESTS_rest := $(patsubst %,--ignore=%,$(TESTS_search) $(TESTS_index) $(TESTS_models))
+TESTS_models := tests/kernels tests/models tests/nn tests/vectors
+TESTS_cli := tests/cli
+TESTS_rest := $(patsubst %,--ignore=%,$(TESTS_search) $(TESTS_index) $(TESTS_models) $(TESTS_cli))
 
 .PHONY: $(PARTS:%=test-%)
 $(PARTS:%=test-%): test-%: $(VENV)/.installed-test
@@ -71,7 +75,7 @@ test-simulated: $(VENV)/.installed-test
 
 .PHONY: test-cuda
 test-cuda: $(VENV_CUDA)/.installed ## compile every CUDA kernel and run them emulated; no GPU needed
-	$(MAKE) -j2 test-cubin test-emulated
+	$(MAKE) $(JOBS) test-cubin test-emulated
 
 .PHONY: test-cubin
 test-cubin: $(VENV_CUDA)/.installed
@@ -159,6 +163,11 @@ $(BIN)/python $(VENV_CUDA)/bin/python:
 	@test -n "$(PYTHON)" || { echo "fastseq needs Python 3.11 or later: make PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv "$(@D)/.." || { $(PYTHON) -m venv --clear --without-pip "$(@D)/.." && \
 		$(PYTHON) -m pip --python "$@" install --quiet pip; }
+
+# Two installations of the checkout at once would write the same metadata.
+ifneq ($(and $(filter test,$(MAKECMDGOALS)),$(filter test-cuda,$(MAKECMDGOALS))),)
+$(VENV_CUDA)/.installed: | $(VENV)/.installed-test
+endif
 
 # An environment of its own: numba-cuda takes the place of Numba's CUDA target, the simulator too.
 $(VENV_CUDA)/.installed: pyproject.toml | $(VENV_CUDA)/bin/python

@@ -9,9 +9,15 @@ from typing import Any
 KIND = "index"
 VERSION = 3
 IMPACTS_VERSION = 4  # of an index of impacts, which earlier versions would read as one of text
-VERSIONS = (1, 2, 3, 4)  # that can be read
+DIVIDED_VERSION = 5  # where columns of long strings have groups of their own in some segment
+VERSIONS = (1, 2, 3, 4, 5)  # that can be read
 
 
-def format_version(settings: Mapping[str, Any]) -> int:
-    """The format version of an index that is written with these settings."""
+def format_version(settings: Mapping[str, Any], is_divided: bool) -> int:
+    """The format version of an index that is written with these settings.
+
+    is_divided : whether stored columns of a segment are in several parts
+    """
+    if is_divided:
+        return DIVIDED_VERSION
     return IMPACTS_VERSION if settings.get("impacts") else VERSION

@@ -46,7 +46,7 @@ from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS
 from fastseq.settings import flag, function, parse_size, string, strings, thread_count
 from fastseq.store.additions import Documents
 from fastseq.store.container import ContainerWriter
-from fastseq.store.documents import DocumentReader, DocumentWriter, schema_bytes, schema_text
+from fastseq.store.documents import DocumentWriter, open_documents, schema_bytes, schema_text
 from fastseq.store.files import writing
 from fastseq.store.ids import id_hashes, id_list, refuse_duplicate_ids
 from fastseq.store.memory import release_memory, system_allocator
@@ -133,7 +133,7 @@ def build(
     report = function("progress", progress) or (lambda stage, done, total: None)
     overwrite, reorder = flag("overwrite", overwrite), flag("reorder", reorder)
     check_folder(path, corpus)
-    with FolderWriter(path, KIND, format_version(settings), overwrite) as writer:
+    with FolderWriter(path, KIND, format_version(settings, is_divided=False), overwrite) as writer:
         container = writer.container(segment_name(writer, 0))
         builder = SegmentBuilder(
             documents, analyzer, stored_positions, writer, container, budget, threads, report
@@ -145,6 +145,7 @@ def build(
             entry["reordered"] = True
         report("commit", entry["documents"], entry["documents"])
         writer.close(container)
+        writer.format_version = format_version(settings, builder.is_divided)
         writer.commit(settings, statistics_of(writer.number, [entry]))
     seconds = time.perf_counter() - started
     return {"null_texts": builder.null_texts, "seconds": seconds}
@@ -237,6 +238,11 @@ class SegmentBuilder:
                 self._report("index", done, self._corpus.num_rows)
         if self._rows == 0:
             raise DataError(f"{self._corpus.name}: no rows to index")
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether the stored columns are in several parts."""
+        return self._documents is not None and len(self._documents.parts) > 1
 
     # ---- reading
 
@@ -331,12 +337,17 @@ class SegmentBuilder:
         def ids_of(rows: Int64) -> list[Any]:
             with open(path, "rb") as file:
 
-                def read(start: int, stop: int) -> bytes:
-                    file.seek(start)  # the documents are the first array
-                    return file.read(stop - start)
+                def read_many(starts: list[int], stops: list[int]) -> list[bytes]:
+                    found = []
+                    for start, stop in zip(starts, stops, strict=True):
+                        file.seek(start)  # the documents are the first array
+                        found.append(file.read(stop - start))
+                    return found
 
-                schema = schema_bytes(documents.schema)
-                reader = DocumentReader(str(path), read, schema, documents.rows, documents.sizes)
+                reader = open_documents(
+                    str(path), read_many, schema_bytes(documents.schema), documents.rows,
+                    documents.sizes, documents.column_parts, documents.group_parts,
+                )  # fmt: skip
                 return id_list(reader.take(rows, [column]).column(column))
 
         where, place = f"column {quoted(column)}", self._corpus.place
@@ -459,7 +470,8 @@ class FieldBuilder:
         texts = batch.columns(numbers)
         if self.columns == len(numbers):
             return texts
-        return Texts(texts.data, texts.offsets[:: len(numbers)])
+        # with strides, kernels would be compiled once more
+        return Texts(texts.data, np.ascontiguousarray(texts.offsets[:: len(numbers)]))
 
     def invert(self, levels: Sequence[Tokens], window: int, first: int) -> Slice:
         """Invert the tokens of a slice whose first document has a number in its window."""

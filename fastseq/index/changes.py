@@ -96,7 +96,6 @@ class IndexWriter:
         try:
             self._collection = collection = Collection.open(self._writer.root, self._opened)
             self._schema = collection.schema
-            self._writer.format_version = format_version(collection.folder.settings)
             statistics = collection.folder.statistics
             paths = {name.rpartition("/")[2]: name for name in collection.folder.manifest.files}
             first_version = collection.folder.manifest.format_version == 1
@@ -195,7 +194,7 @@ class IndexWriter:
         self._flush()
         with self._whole_or_broken():
             for number, part in enumerate(self._parts):
-                meets = passing(filter, part.leaf.segment.stored)
+                meets = passing(filter, [part.leaf.segment.stored], self._threads)
                 if part.leaf.live is not None:
                     meets &= part.leaf.live != 0
                 self.summary["deleted"] += self._remove_rows(number, np.flatnonzero(meets))
@@ -439,6 +438,8 @@ class IndexWriter:
         settings = dict(self._collection.folder.settings)
         settings["schema"] = schema_text(self._schema)
         statistics = statistics_of(self._writer.number, entries, deleted)
+        is_divided = any(part.leaf.segment.is_divided for part in self._parts)
+        self._writer.format_version = format_version(settings, is_divided)
         self._writer.commit(settings, statistics, keep)
 
 

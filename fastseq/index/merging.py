@@ -36,7 +36,7 @@ from fastseq.kernels.search.postings import count_merged, place_merged
 from fastseq.kernels.search.weights import place_merged_weights
 from fastseq.kernels.text.hashing import PADDING
 from fastseq.store.container import ContainerWriter
-from fastseq.store.documents import DocumentReader, DocumentWriter, conformed
+from fastseq.store.documents import DocumentWriter, conformed
 from fastseq.store.files import writing
 from fastseq.text.tables import ByteTable
 from fastseq.threads import in_order
@@ -163,22 +163,39 @@ def _new_rows(leaves: Sequence[Leaf]) -> Iterator[Int32]:
 def _copy_documents(leaves: Sequence[Leaf], container: ContainerWriter, schema: Any) -> None:
     """Copy the stored columns of live documents: large groups without deleted ones as they are."""
     region = container.region(layout.DOCUMENTS, np.uint8)
-    documents = DocumentWriter(region.append, schema)
-    for leaf in leaves:
-        stored = leaf.segment.stored
-        assert stored is not None
-        same = isinstance(stored, DocumentReader) and stored.schema.equals(documents.schema)
-        for group, (first, last) in enumerate(pairwise(stored.starts.tolist())):
-            live = None if leaf.live is None else leaf.live[first:last]
-            if live is not None and live.all():
-                live = None
-            if same and live is None and last - first >= _FEW_ROWS:
-                assert isinstance(stored, DocumentReader)
-                documents.append_group(stored.group(group), int(last - first))
-            elif live is None or live.any():
-                chosen = np.arange(first, last) if live is None else first + np.flatnonzero(live)
-                documents.append(conformed(stored.take(chosen), documents.schema))
+    parts = _parts_of(leaves)
+    documents = DocumentWriter(region.append, schema, parts)
+    for part, names in enumerate(parts or [schema.names]):
+        for leaf in leaves:
+            stored = leaf.segment.stored
+            assert stored is not None
+            same = None if parts is None else documents.like(stored, part)
+            starts = (stored if same is None else same).starts
+            for group, (first, last) in enumerate(pairwise(starts.tolist())):
+                live = None if leaf.live is None else leaf.live[first:last]
+                if live is not None and live.all():
+                    live = None
+                if same is not None and live is None and last - first >= _FEW_ROWS:
+                    documents.append_group(same.group(group), int(last - first), part)
+                elif live is None or live.any():
+                    chosen = np.arange(first, last)
+                    taken = stored.take(chosen if live is None else chosen[live != 0], names)
+                    rows = conformed(taken, documents.schema)
+                    if parts is None:
+                        documents.append(rows)
+                    else:
+                        documents.append_part(rows, part)
     write_groups(container, documents)
+
+
+def _parts_of(leaves: Sequence[Leaf]) -> list[list[str]] | None:
+    """The columns of each part of the stored columns of merged segments: as the largest segment
+    with several parts has them; None where no segment has more than a group to copy."""
+    readers = [stored.parts for leaf in leaves if (stored := leaf.segment.stored) is not None]
+    divided = max(readers, key=lambda parts: (len(parts), sum(part.num_rows for part in parts)))
+    if len(divided) > 1 or any(len(part.starts) > 2 for part in divided):
+        return [part.columns for part in divided]
+    return None
 
 
 def _merge_ids(

@@ -31,6 +31,9 @@ An index of format 3 is one container for each segment (store/container.py), wit
     documents         uint8[…]   the stored columns (store/documents.py), where there are any
     document_schema   uint8[…]   their schema, an Arrow IPC message
     group_rows, group_bytes  uint[G]  rows and bytes of each of their groups
+    column_parts      uint8[C]   the part of each stored column, and
+    group_parts       uint8[G]   of each group, which has the columns of its part; where some
+                                 columns have groups of their own: format 5
     id_hashes         uint32[N]  the upper halves of the hashes of the ids, ascending; where the
                                  index has an id column
     id_rows           uint32[N]  the document of each
@@ -40,9 +43,10 @@ An index of format 3 is one container for each segment (store/container.py), wit
 A field, a text column with an inverted index of its own, has the arrays from posting_docs to
 word_counts again, with names that begin with its own name and a slash.
 
-Format 4 is format 3 of an index whose documents are terms with weights (index/impacts.py). Format 2
-has no words. In an index of format 1, which has a single segment, each array is a file, frequencies
-are bytes, and `documents.parquet` has the stored columns; the last four are missing.
+Format 4 is format 3 of an index whose documents are terms with weights (index/impacts.py), format 5
+is either with column_parts in a segment. Format 2 has no words. In an index of format 1, which has
+a single segment, each array is a file, frequencies are bytes, and `documents.parquet` has the
+stored columns; the last four are missing.
 
 Terms are numbered by their first occurrence in the segment (n-gram level by level), documents by
 their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are stored, not offsets:
@@ -111,6 +115,8 @@ DOCUMENTS = "documents"
 DOCUMENT_SCHEMA = "document_schema"
 GROUP_ROWS = "group_rows"
 GROUP_BYTES = "group_bytes"
+COLUMN_PARTS = "column_parts"
+GROUP_PARTS = "group_parts"
 ID_HASHES = "id_hashes"
 ID_ROWS = "id_rows"
 SEARCH_ORDER = "search_order"
@@ -426,10 +432,15 @@ class Segment(Field):
             field: Field(source, field_prefix(field), documents, changes_words) for field in fields
         }
 
+    @property
+    def is_divided(self) -> bool:
+        """Whether the stored columns are in several parts (store/documents.py)."""
+        return isinstance(self._source, Container) and COLUMN_PARTS in self._source
+
     @cached_property
     def stored(self) -> StoredDocuments | None:
         """The stored columns; None if there are none."""
-        from fastseq.store.documents import DocumentReader, ParquetDocuments
+        from fastseq.store.documents import ParquetDocuments, open_documents
 
         source = self._source
         reader: StoredDocuments
@@ -442,10 +453,6 @@ class Segment(Field):
                 return None
             data = source.unverified(DOCUMENTS, np.uint8)
 
-            def read(start: int, stop: int) -> Any:
-                source.verify(DOCUMENTS, start, stop)
-                return data[start:stop]
-
             def read_many(starts: list[int], stops: list[int]) -> list[Any]:
                 source.verify_ranges(DOCUMENTS, np.array(starts), np.array(stops))
                 return [data[start:stop] for start, stop in zip(starts, stops, strict=True)]
@@ -454,7 +461,11 @@ class Segment(Field):
             if len(rows) != len(sizes) or int(sizes.sum(dtype=np.int64)) != len(data):
                 raise self.damaged(GROUP_BYTES, "not the groups of the documents")
             schema = source.array(DOCUMENT_SCHEMA, np.uint8)
-            reader = DocumentReader(str(source.path), read, schema, rows, sizes, read_many)
+            parts = [
+                source.array(name, np.uint8) if name in source else None
+                for name in (COLUMN_PARTS, GROUP_PARTS)
+            ]
+            reader = open_documents(str(source.path), read_many, schema, rows, sizes, *parts)
         if reader.num_rows != self.documents:
             raise self.damaged(DOCUMENTS, "not the rows of the index")
         return reader

@@ -182,6 +182,9 @@ def write_groups(container: ContainerWriter, documents: DocumentWriter) -> None:
     container.array(layout.DOCUMENT_SCHEMA, schema_bytes(documents.schema))
     container.array(layout.GROUP_ROWS, narrowest(np.array(documents.rows, np.int64)))
     container.array(layout.GROUP_BYTES, narrowest(np.array(documents.sizes, np.int64)))
+    if len(documents.parts) > 1:
+        container.array(layout.COLUMN_PARTS, np.array(documents.column_parts, np.uint8))
+        container.array(layout.GROUP_PARTS, np.array(documents.group_parts, np.uint8))
 
 
 def write_ids(container: ContainerWriter, hashes: UInt32, rows: UInt32) -> None:

@@ -10,16 +10,18 @@ import numpy as np
 from fastseq.errors import SettingsError
 from fastseq.index.collection import EVERY_ROW, Collection, Leaf
 from fastseq.kernels.search.postings import WINDOW, WORDS
+from fastseq.settings import thread_count
 from fastseq.types import Int32, Int64, UInt8, UInt64
 
 NO_RANGES: Int32 = np.empty((0, 2), np.int32)
 _EVERY_BIT: UInt64 = np.empty(0, np.uint64)
 
 
-def allowed_rows(collection: Collection, given: Any) -> UInt8:
+def allowed_rows(collection: Collection, given: Any, threads: int | None = None) -> UInt8:
     """uint8[rows]: 1 where a filter is true, deleted rows included.
 
     given : the text of a filter, a pyarrow expression (see store/filters.py), or bool[rows]
+    threads : that read the columns; default: all cores
 
     Raises SettingsError for text that is no filter, another type, or an array of another length;
     DataError where a stored column is unknown or of another type; FormatError for a damaged file.
@@ -35,8 +37,8 @@ def allowed_rows(collection: Collection, given: Any) -> UInt8:
     from fastseq.store.filters import as_filter, passing  # imports pyarrow.compute
 
     filter = as_filter(given, collection.schema)
-    every = [passing(filter, leaf.segment.stored) for leaf in collection.leaves]
-    return np.concatenate([np.zeros(0, np.bool_), *every]).view(np.uint8)
+    stored = [leaf.segment.stored for leaf in collection.leaves]
+    return passing(filter, stored, thread_count(threads)).view(np.uint8)
 
 
 class PassingBits(NamedTuple):

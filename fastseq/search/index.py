@@ -287,7 +287,7 @@ class Index:
         model : `BM25(…)`, `TFIDF(…)`, `BoW(…)`, `Dirichlet(…)`, `JelinekMercer(…)`, `DPH()`,
             `PL2(…)`, or one of your own, `Ranking(…)`; default: BM25,
             with `fields` BM25F; of an index of impacts always `Dot()`
-        threads : for a list of queries; default: all cores
+        threads : for a list of queries, and to read the columns of a filter; default: all cores
         expand : query expansion: a function from the queries that are strings to a mapping for
             each, from further words to weights (a word of the query has weight 1), such as
             `fastseq.Expander`

@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +77,14 @@ _CACHED_FILTERS = 16  # a byte for each row
 _CACHED_WORDS = 1 << 13  # their lists: 112 bytes at most for each segment and cached model
 
 
+@dataclass(frozen=True, slots=True)
+class _FilterText:
+    """The key of a filter in a cache: its text alone."""
+
+    text: str
+    threads: int | None = field(compare=False)
+
+
 class Searcher:
     """Searches a collection. Any number of threads may call it at once."""
 
@@ -94,7 +102,9 @@ class Searcher:
         )
         self._latest: tuple[RankingModel | None, ModelScorer | None] = None, None
         self._every_row = Passing(collection)
-        self._filtered = lru_cache(_CACHED_FILTERS)(partial(_passing, collection))
+        self._filtered = lru_cache(_CACHED_FILTERS)(
+            lambda key: Passing(collection, allowed_rows(collection, key.text, key.threads))
+        )
         self._single = SingleSearch(collection)
         self._fields: dict[str, Searcher] = {}
 
@@ -183,12 +193,12 @@ class Searcher:
         if not isinstance(model, QuotientModel | FormulaModel):
             raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r}")
         check_device(device)
+        passing = self.passing(filter, threads)
         threads = min(thread_count(threads), max(len(queries), 1))
         collection = self.collection
         n, depth = len(queries), min(k, collection.documents)
         rows, scores = no_hits(n, k)
         scorer = self.scorer(model)
-        passing = self.passing(filter)
         gpu = self._on_gpu(scorer, depth, filter) if device == "cuda" else None
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
             for first in range(0, n, _BLOCK):
@@ -301,7 +311,7 @@ class Searcher:
         phrases = [phrase for phrase in own if phrase is not None]
         *hits, left = find_phrases(
             self.collection, table, self.scorer(model), phrases, k, model,
-            thread_count(threads), self.allowed(filter), self.counter.bits,
+            thread_count(threads), self.allowed(filter, threads), self.counter.bits,
         )  # fmt: skip
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
@@ -420,7 +430,8 @@ class Searcher:
         threads = thread_count(threads)
         sources = self.scorer(model).sources(table, terms.terms)
         with ThreadPoolExecutor(threads, "fastseq-search") as pool:
-            self._run(*hits, terms, sources, self.passing(filter), pool, threads, terms.roles)
+            passing = self.passing(filter, threads)
+            self._run(*hits, terms, sources, passing, pool, threads, terms.roles)
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
         return [i for i in range(len(queries)) if own[i] is None or i in others]
@@ -452,8 +463,9 @@ class Searcher:
         if not chosen:
             return every
         *hits, left = self.groups.find(
-            self.scorer(model), groups, k, model, thread_count(threads), self.allowed(filter)
-        )
+            self.scorer(model), groups, k, model, thread_count(threads),
+            self.allowed(filter, threads),
+        )  # fmt: skip
         to = [places[i] for i in chosen]
         rows[to], scores[to] = hits
         others = set(every) - {*chosen} | {chosen[i] for i in left}
@@ -537,17 +549,20 @@ class Searcher:
 
         return Evaluator(self.collection, model, self.allowed(filter), parts)
 
-    def allowed(self, filter: Any) -> UInt8:
+    def allowed(self, filter: Any, threads: int | None = None) -> UInt8:
         """uint8[rows]: 1 for those that a filter lets pass; uint8[0] for None."""
-        return self.passing(filter).rows
+        return self.passing(filter, threads).rows
 
-    def passing(self, filter: Any) -> Passing:
-        """The rows that a filter lets pass; all for None."""
+    def passing(self, filter: Any, threads: int | None = None) -> Passing:
+        """The rows that a filter lets pass; all for None. That of a text is cached.
+
+        threads : that read the columns; default: all cores
+        """
         if filter is None:
             return self._every_row
         if isinstance(filter, str):
-            return self._filtered(filter)
-        return _passing(self.collection, filter)
+            return self._filtered(_FilterText(filter, threads))
+        return Passing(self.collection, allowed_rows(self.collection, filter, threads))
 
     def scorer(self, model: RankingModel) -> ModelScorer:
         """The weights and impacts of a model."""
@@ -708,10 +723,6 @@ class Searcher:
     def give_back(self, scratch: cursors.Memory) -> None:
         if len(self._scratch) < CACHED_SCRATCH:
             self._scratch.append(scratch)
-
-
-def _passing(collection: Collection, filter: Any) -> Passing:
-    return Passing(collection, allowed_rows(collection, filter))
 
 
 def _warn_of_cpu(why: str, remedy: str = "") -> None:

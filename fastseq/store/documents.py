@@ -2,7 +2,8 @@
 
 They are written in groups of consecutive rows, each of which is an Arrow IPC stream of one record
 batch with zstd-compressed buffers: a group can be read alone, a column of it without the others,
-and merging segments copies whole groups. Format 1 of the index has a Parquet file instead.
+and merging segments copies whole groups. Columns of long strings have groups of their own. Format 1
+of the index has a Parquet file instead.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -31,8 +34,10 @@ from fastseq.types import Int64, offsets_of
 
 GROUP_ROWS = 4096
 GROUP_BYTES = 128 << 10  # of strings: long documents make groups of fewer rows
+LONG_BYTES = 64  # of a string, on average, in a column with groups of its own
 CACHED_BYTES = 64 << 20  # compressed; columns of larger files are cached only when asked for whole
 _BATCH = 128  # groups: 16 MB of strings
+_BATCH_ROWS = 1 << 16
 _AT_ONCE = 16  # groups of which rows are taken
 _FEW = 64  # rows
 _ARRAY_BYTES = 256  # of an array without its buffers, about
@@ -45,32 +50,74 @@ _DAMAGE = (
 _OPTIONS = ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
 
 
+class _Pending:
+    """Rows of some columns that are not yet written."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = list(names)
+        self._tables: list[pa.Table] = []
+        self._rows = self._bytes = 0
+
+    def add(self, table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+        """Append the rows of a table; yields each group that is full, and the row that follows its
+        last."""
+        own = table.select(self._names)
+        ends = np.cumsum(_string_bytes(own))
+        start = 0
+        while start < own.num_rows:
+            before = int(ends[start - 1]) if start else 0
+            room = GROUP_BYTES - self._bytes
+            full = int(np.searchsorted(ends, before + room, "left")) + 1
+            stop = min(full, start + GROUP_ROWS - self._rows, own.num_rows)
+            self._tables.append(own.slice(start, stop - start))
+            self._rows += stop - start
+            self._bytes += int(ends[stop - 1]) - before
+            if self._rows == GROUP_ROWS or self._bytes >= GROUP_BYTES:
+                yield stop, self.take()
+            start = stop
+
+    def take(self) -> pa.Table:
+        """The rows, which are then no longer pending."""
+        group = pa.concat_tables(self._tables) if self._tables else None
+        self._tables, self._rows, self._bytes = [], 0, 0
+        return group
+
+
 class DocumentWriter:
     """Writes the stored columns of documents, a table at a time.
 
-    A group ends after 4,096 rows, or with the row that brings its strings to 128 KB, however the
-    rows are split into tables: the same rows always give the same bytes.
+    Columns of long strings and the others are two parts, each with groups of its own: a filter on a
+    number need not read around the texts. A group ends after 4,096 rows, or with the row that
+    brings its strings to 128 KB, however the rows are split into tables: the same rows always give
+    the same bytes. The first group that 128 KB end decides: long are columns with more than 64
+    bytes a row in it. Without such a group, or such columns, there is one part.
 
     Parameters
     ----------
     append : called with the bytes of each group
     schema : plain types only (`Corpus.stored_schema`)
+    parts : the names of the columns of each part; default: as above
 
     Attributes
     ----------
-    rows, sizes : of each group written: its rows and its bytes
+    rows, sizes, group_parts : of each group written: its rows, its bytes and its part
+    parts : as above; one part until the first group decides
     schema : of the rows
 
     Raises DataError: the type of a column cannot be stored (named).
     """
 
-    def __init__(self, append: Callable[[Any], None], schema: pa.Schema) -> None:
+    def __init__(
+        self, append: Callable[[Any], None], schema: pa.Schema,
+        parts: Sequence[Sequence[str]] | None = None,
+    ) -> None:  # fmt: skip
         self.rows: list[int] = []
         self.sizes: list[int] = []
+        self.group_parts: list[int] = []
         self._append = append
         self.schema = schema.remove_metadata()
-        self._pending: list[pa.Table] = []
-        self._pending_rows = self._pending_bytes = 0
+        self._is_decided = parts is not None
+        self._divide([schema.names] if parts is None else parts)
         for field in self.schema:
             if _is_encoded(field.type):
                 raise DataError(
@@ -79,51 +126,89 @@ class DocumentWriter:
                     "out (store=… names the columns to store)"
                 )
 
+    @property
+    def column_parts(self) -> list[int]:
+        """The part of each column."""
+        part_of = {name: part for part, names in enumerate(self.parts) for name in names}
+        return [part_of[name] for name in self.schema.names]
+
     def append(self, table: pa.Table) -> None:
         """Append the rows of a table. Raises DataError for another schema; what `append`
         raises."""
         if not table.schema.equals(self.schema):
             raise DataError(f"columns to store: {table.schema.names}, unlike those before")
-        ends = np.cumsum(_string_bytes(table))
-        start = 0
-        while start < table.num_rows:
-            before = int(ends[start - 1]) if start else 0
-            room = GROUP_BYTES - self._pending_bytes
-            full = int(np.searchsorted(ends, before + room, "left")) + 1
-            stop = min(full, start + GROUP_ROWS - self._pending_rows, table.num_rows)
-            self._pending.append(table.slice(start, stop - start))
-            self._pending_rows += stop - start
-            self._pending_bytes += int(ends[stop - 1]) - before
-            if self._pending_rows == GROUP_ROWS or self._pending_bytes >= GROUP_BYTES:
-                self.end_group()
-            start = stop
+        if not self._is_decided:
+            first = next(self._pending[0].add(table), None)
+            if first is None:
+                return
+            start, group = first
+            self._is_decided = True
+            long = _long_columns(group)
+            if long:
+                self._divide([[name for name in self.schema.names if name not in long], long])
+            self._add(group)
+            table = table.slice(start)
+        self._add(table)
 
-    def append_group(self, group: Any, rows: int) -> None:
-        """Append a whole group of another writer with the same schema."""
-        self.end_group()
+    def like(self, stored: StoredDocuments, part: int) -> DocumentReader | None:
+        """The reader of the same columns as those of a part, whose groups can be appended."""
+        wanted = pa.schema(map(self.schema.field, self.parts[part]))
+        return next((own for own in stored.parts if own.schema.equals(wanted)), None)
+
+    def append_part(self, table: pa.Table, part: int) -> None:
+        """Append rows of the columns of one part."""
+        for _, group in self._pending[part].add(table):
+            self._write(group, part)
+
+    def append_group(self, group: Any, rows: int, part: int = 0) -> None:
+        """Append a whole group of another writer with the same schema and columns of the part."""
+        self._is_decided = True
+        self._end(part)
         self._append(group)
-        self.rows.append(rows)
-        self.sizes.append(len(group))
+        self._count(rows, len(group), part)
 
     def end_group(self) -> None:
-        """Write the pending rows, if there are any, as a group of their own."""
-        if not self._pending_rows:
-            return
-        group = pa.concat_tables(self._pending)
-        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+        """Write the pending rows, if there are any, as groups of their own."""
+        for part in range(len(self.parts)):
+            self._end(part)
+
+    def _divide(self, parts: Sequence[Sequence[str]]) -> None:
+        self.parts = [list(names) for names in parts]
+        self._pending = list(map(_Pending, self.parts))
+
+    def _add(self, table: pa.Table) -> None:
+        full = [
+            (stop, part, group)
+            for part, pending in enumerate(self._pending)
+            for stop, group in pending.add(table)
+        ]
+        for _, part, group in sorted(full, key=itemgetter(0, 1)):
+            self._write(group, part)
+
+    def _end(self, part: int) -> None:
+        group = self._pending[part].take()
+        if group is not None:
+            self._write(group, part)
+
+    def _write(self, group: pa.Table, part: int) -> None:
         sink = pa.BufferOutputStream()
+        schema = pa.schema(map(self.schema.field, self.parts[part]))
         try:
             # copies: the bytes would depend on the borders of chunks, and the padding of a slice's
             # buffers is bytes of other rows
             columns = [pa.concat_arrays(column.chunks) for column in group.columns]
-            with ipc.new_stream(sink, self.schema, options=_OPTIONS) as stream:
-                stream.write_batch(pa.record_batch(columns, schema=self.schema))
+            with ipc.new_stream(sink, schema, options=_OPTIONS) as stream:
+                stream.write_batch(pa.record_batch(columns, schema=schema))
         except pa.ArrowException as error:
             raise DataError(f"cannot store the columns: {reason(error)}") from error
         written = sink.getvalue()
         self._append(written)
-        self.rows.append(group.num_rows)
-        self.sizes.append(len(written))
+        self._count(group.num_rows, len(written), part)
+
+    def _count(self, rows: int, size: int, part: int) -> None:
+        self.rows.append(rows)
+        self.sizes.append(size)
+        self.group_parts.append(part)
 
 
 class StoredDocuments(ABC):
@@ -148,6 +233,11 @@ class StoredDocuments(ABC):
         return int(self.starts[-1])
 
     @property
+    def parts(self) -> list[DocumentReader]:
+        """The readers of the columns that have groups of their own; none in format 1."""
+        return []
+
+    @property
     def columns(self) -> list[str]:
         """The names of the columns."""
         return list(self.schema.names)
@@ -164,12 +254,26 @@ class StoredDocuments(ABC):
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Some columns of all rows, up to 128 groups at a time. Raises as `column`."""
+        for first, stop in self.spans(columns):
+            yield from self.rows(first, stop, columns)
+
+    def spans(self, columns: Sequence[str]) -> list[tuple[int, int]]:
+        """All rows as ranges (first, stop) of which some columns are best read at a time: whole
+        groups, about 65,536 rows and at most 128 groups. Raises DataError for an unknown name."""
         check_columns(self.schema, columns)
         groups = len(self.starts) - 1
-        for first in range(0, groups, _BATCH):
-            with self._lock:
-                table = self._read(range(first, min(first + _BATCH, groups)), list(columns))
-            yield from table.combine_chunks().to_batches()
+        step = min(max(_BATCH_ROWS * groups // max(self.num_rows, 1), 1), _BATCH)
+        return list(pairwise([*self.starts[:-1:step].tolist(), self.num_rows]))
+
+    def rows(self, first: int, stop: int, columns: Sequence[str]) -> list[pa.RecordBatch]:
+        """Some columns of a range of rows, first < stop; thread-safe. Raises as `column`."""
+        check_columns(self.schema, columns)
+        begin = int(np.searchsorted(self.starts, first, "right")) - 1
+        end = int(np.searchsorted(self.starts, stop, "left"))
+        table = self._read(range(begin, end), list(columns))
+        table = table.slice(first - int(self.starts[begin]), stop - first)
+        found: list[pa.RecordBatch] = table.combine_chunks().to_batches()
+        return found
 
     def take(
         self, rows: npt.ArrayLike, columns: Sequence[str] | None = None,
@@ -208,8 +312,7 @@ class StoredDocuments(ABC):
         ends = [*first[_AT_ONCE::_AT_ONCE], len(ascending)]
         for start, stop in zip(first[::_AT_ONCE].tolist(), ends, strict=True):
             groups, own = np.unique(group_of[start:stop], return_inverse=True)
-            with self._lock:
-                table = self._read(groups.tolist(), names)
+            table = self._read(groups.tolist(), names)
             before = offsets_of(np.diff(self.starts)[groups])[own]
             pieces.append(taken(table, ascending[start:stop] - self.starts[groups][own] + before))
         back = np.empty(len(order), np.int64)
@@ -222,7 +325,7 @@ class StoredDocuments(ABC):
 
     @abstractmethod
     def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
-        """Some columns of whole groups."""
+        """Some columns of whole groups; thread-safe."""
 
     def _checked(self, table: pa.Table, groups: Sequence[int], names: list[str]) -> pa.Table:
         expected = sum(int(self.starts[g + 1] - self.starts[g]) for g in groups)
@@ -238,36 +341,35 @@ class StoredDocuments(ABC):
 
 
 class DocumentReader(StoredDocuments):
-    """Reads what a DocumentWriter wrote.
+    """Reads a part of what a DocumentWriter wrote.
 
     Parameters
     ----------
-    read : the bytes of the groups from offset `start` to `stop`; may raise FormatError
-    read_many : `read` of several ranges, n each; default: one by one
-    schema : the schema's IPC message
-    rows, sizes : of each group
-
-    Raises FormatError for a schema that cannot be read.
+    read_many : the bytes of several ranges of the groups, from one offset each to another; may
+        raise FormatError
+    schema : of the columns
+    rows : of each group
+    bounds : int64[G, 2]: the offsets of its first byte and after its last
     """
 
     def __init__(
-        self, name: str, read: Callable[[int, int], Any], schema: Any, rows: npt.ArrayLike,
-        sizes: npt.ArrayLike,
-        read_many: Callable[[list[int], list[int]], Sequence[Any]] | None = None,
+        self, name: str, read_many: Callable[[list[int], list[int]], Sequence[Any]],
+        schema: pa.Schema, rows: npt.ArrayLike, bounds: Int64,
     ) -> None:  # fmt: skip
-        self._places = offsets_of(sizes)
-        self._source = read
-        with reading_documents(name):
-            known = ipc.read_schema(pa.py_buffer(schema))
-        super().__init__(name, known, rows, int(self._places[-1]))
-        self._reader = RecordBatchReader(
-            read_many or (lambda starts, stops: list(map(read, starts, stops))), known
-        )
+        self._bounds = bounds
+        self._source = read_many
+        super().__init__(name, schema, rows, int(np.diff(bounds).sum()))
+        self._reader = RecordBatchReader(read_many, schema)
         self._number = next(_readers)
+
+    @property
+    def parts(self) -> list[DocumentReader]:
+        return [self]
 
     def group(self, number: int) -> Any:
         """The bytes of a group."""
-        return self._source(int(self._places[number]), int(self._places[number + 1]))
+        start, stop = self._bounds[number].tolist()
+        return self._source([start], [stop])[0]
 
     def _few(self, rows: Int64, names: list[str], recent: Recent) -> pa.Table | None:
         groups = np.searchsorted(self.starts, rows, "right") - 1
@@ -287,8 +389,7 @@ class DocumentReader(StoredDocuments):
         found = dict(zip(groups, recent.get(keys.values()), strict=True))
         missing = [group for group, arrays in found.items() if arrays is None]
         if missing:
-            with self._lock:
-                columns = self._arrays(missing, names, apart=True)
+            columns = self._arrays(missing, names, apart=True)
             for group, arrays in zip(missing, zip(*columns, strict=True), strict=True):
                 found[group] = arrays
                 nbytes = sum(_ARRAY_BYTES + array.get_total_buffer_size() for array in arrays)
@@ -300,7 +401,7 @@ class DocumentReader(StoredDocuments):
     ) -> list[list[pa.Array]]:
         """Of each of some columns the values in some groups, as RecordBatchReader.columns returns
         them."""
-        bounds = [tuple(self._places[group : group + 2].tolist()) for group in groups]
+        bounds = list(map(tuple, self._bounds[list(groups)].tolist()))
         numbers = [self.schema.get_field_index(name) for name in names]
         with self._reading():
             rows, columns = self._reader.columns(bounds, numbers, apart)
@@ -325,6 +426,68 @@ class DocumentReader(StoredDocuments):
         return self._checked(table, groups, names)
 
 
+class DividedDocuments(StoredDocuments):
+    """Stored columns of which some have other groups than the others. `starts` are those of the
+    part with the most groups.
+
+    parts : the readers of the columns, of equal numbers of rows
+    """
+
+    def __init__(self, name: str, schema: pa.Schema, parts: Sequence[DocumentReader]) -> None:
+        self._parts = list(parts)
+        rows = np.diff(max((part.starts for part in parts), key=len))
+        super().__init__(name, schema, rows, 0)
+        self._part_of = {column: part for part in parts for column in part.columns}
+
+    @property
+    def parts(self) -> list[DocumentReader]:
+        return self._parts
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        check_columns(self.schema, [name])
+        return self._part_of[name].column(name)
+
+    def spans(self, columns: Sequence[str]) -> list[tuple[int, int]]:
+        check_columns(self.schema, columns)
+        return max((part.spans(own) for part, own in self._divided(columns)), key=len)
+
+    def rows(self, first: int, stop: int, columns: Sequence[str]) -> list[pa.RecordBatch]:
+        check_columns(self.schema, columns)
+        found = [(part.rows(first, stop, own), own) for part, own in self._divided(columns)]
+        if len(found) == 1:
+            return found[0][0]
+        table = self._joined([pa.Table.from_batches(rows) for rows, _ in found], columns)
+        batches: list[pa.RecordBatch] = table.to_batches()
+        return batches
+
+    def take(
+        self, rows: npt.ArrayLike, columns: Sequence[str] | None = None,
+        recent: Recent | None = None, cached: bool = True,
+    ) -> pa.Table:  # fmt: skip
+        names = self.columns if columns is None else list(columns)
+        check_columns(self.schema, names)
+        divided = self._divided(names)
+        return self._joined([part.take(rows, own, recent, cached) for part, own in divided], names)
+
+    def _divided(self, names: Sequence[str]) -> list[tuple[DocumentReader, list[str]]]:
+        """The parts of some columns, and those that each of them has."""
+        own: dict[DocumentReader, list[str]] = {}
+        for name in names:
+            own.setdefault(self._part_of[name], []).append(name)
+        return list(own.items())
+
+    def _joined(self, tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
+        """Columns of tables of the same rows."""
+        if len(tables) == 1:
+            return tables[0]
+        found = {name: table.column(name) for table in tables for name in table.schema.names}
+        fields = pa.schema(map(self.schema.field, names))
+        return pa.Table.from_arrays([found[name] for name in names], schema=fields)
+
+    def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
+        raise NotImplementedError("each part reads its own groups")
+
+
 class ParquetDocuments(StoredDocuments):
     """The stored columns of an index of format 1, a Parquet file in `source`, bytes (an mmap, say).
     Raises FormatError for a damaged file."""
@@ -340,15 +503,50 @@ class ParquetDocuments(StoredDocuments):
         rows = [group.num_rows for group in groups]
         nbytes = sum(group.total_byte_size for group in groups) // 4
         super().__init__(str(name), self._file.schema_arrow, rows, nbytes)
+        self._reads = threading.Lock()
         if np.any(np.diff(self.starts) < 0) or self.starts[-1] != metadata.num_rows:
             raise FormatError(f"{self.name}: damaged: its row groups do not add up")
 
     def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
         if not groups:  # some versions of pyarrow cannot read such a file
             return self.schema.empty_table().select(names)
-        with self._reading():
+        with self._reading(), self._reads:
             table = self._file.read_row_groups(list(groups), columns=names, use_threads=False)
         return self._checked(table, groups, names)
+
+
+def open_documents(
+    name: str, read_many: Callable[[list[int], list[int]], Sequence[Any]], schema: Any,
+    rows: npt.ArrayLike, sizes: npt.ArrayLike, column_parts: npt.ArrayLike | None = None,
+    group_parts: npt.ArrayLike | None = None,
+) -> StoredDocuments:  # fmt: skip
+    """What a DocumentWriter wrote.
+
+    read_many : as of DocumentReader
+    schema : the schema's IPC message
+    rows, sizes : of each group
+    column_parts, group_parts : the part of each column and group; default: one part
+
+    Raises FormatError for a schema that cannot be read, and parts that are not those of the rows.
+    """
+    with reading_documents(name):
+        known = ipc.read_schema(pa.py_buffer(schema))
+        ends = offsets_of(sizes)
+        bounds = np.stack([ends[:-1], ends[1:]], axis=1)
+        if column_parts is None or group_parts is None:
+            return DocumentReader(name, read_many, known, rows, bounds)
+        of_column, of_group = np.asarray(column_parts), np.asarray(group_parts)
+        if len(of_column) != len(known) or len(of_group) != len(bounds):
+            raise ValueError("not the parts of the columns")
+        parts = []
+        for part in np.unique(of_column):
+            fields = [known.field(column) for column in np.flatnonzero(of_column == part).tolist()]
+            own = of_group == part
+            of_part = np.asarray(rows)[own]
+            parts.append(DocumentReader(name, read_many, pa.schema(fields), of_part, bounds[own]))
+        if len({part.num_rows for part in parts}) != 1 or not np.isin(of_group, of_column).all():
+            raise ValueError("parts of other rows")
+    return parts[0] if len(parts) == 1 else DividedDocuments(name, known, parts)
 
 
 @contextmanager
@@ -429,6 +627,17 @@ def _is_encoded(kind: pa.DataType) -> bool:
     tests = (t.is_dictionary, t.is_string_view, t.is_binary_view, t.is_run_end_encoded)
     inner = [kind.field(i).type for i in range(kind.num_fields)]
     return any(test(kind) for test in tests) or any(map(_is_encoded, inner))
+
+
+def _long_columns(group: pa.Table) -> list[str]:
+    """The columns of long strings of the first group, if it ended before its rows were the most;
+    none where all are."""
+    if group.num_rows == GROUP_ROWS:
+        return []
+    most = LONG_BYTES * group.num_rows
+    names = group.schema.names
+    long = [name for name in names if int(_string_bytes(group.select([name])).sum()) > most]
+    return long if len(long) < len(names) else []
 
 
 def _string_bytes(table: pa.Table) -> Int64:

@@ -40,18 +40,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastseq.errors import DataError, SettingsError, quoted
-from fastseq.kernels.search.columns import equal_to, lists_with
 from fastseq.store.arrays import (
     element_type,
     list_offsets,
     number_array,
     string_scalar,
-    writable_bytes,
 )
 from fastseq.store.documents import StoredDocuments
 from fastseq.store.files import reason
 from fastseq.store.nested import column_at, field_at, no_column, top_level
-from fastseq.types import Texts
+from fastseq.threads import Team
 
 Literal = Decimal | str | bool | None
 
@@ -205,24 +203,12 @@ def compare(array: pa.Array, name: str, sign: str, literal: Literal) -> pa.Boole
     if not isinstance(literal, str):
         _mismatch(name, kind, literal, "a string")
     if types.is_string(kind):
-        if sign == "=" and len(array):
-            return _are(array, literal)
         return test(array, string_scalar(literal, kind))
     if types.is_large_string(kind) or types.is_string_view(kind):
         return test(array.cast(pa.large_string()), string_scalar(literal, pa.large_string()))
     if types.is_temporal(kind) and not types.is_duration(kind) and not types.is_interval(kind):
         return test(*moments(array, name, literal))
     raise DataError(f"the column {quoted(name)} is {kind}, which a filter cannot compare")
-
-
-def _are(array: pa.Array, literal: str) -> pa.BooleanArray:
-    """Whether each string is a literal: half of the time that Arrow takes."""
-    found = np.empty(len(array), np.uint8)
-    data, offsets = writable_bytes(array.buffers()[2]), writable_bytes(array.buffers()[1])
-    ends = offsets.view(np.int32)[array.offset : array.offset + len(array) + 1]
-    equal_to(found, data, ends, Texts.from_strings([literal]).data)
-    equal = number_array(found, np.uint8).cast(pa.bool_())
-    return pc.if_else(pc.is_valid(array), equal, _UNKNOWN) if array.null_count else equal
 
 
 def _compare_number(array: pa.Array, sign: str, literal: Decimal) -> pa.BooleanArray:
@@ -319,10 +305,10 @@ def _has(array: pa.Array, name: str, literal: Literal) -> pa.BooleanArray:
         elements = elements.dictionary_decode()
     if element_type(elements.type) is not None:
         raise DataError(f"the column {quoted(name)} is {kind}, which a filter cannot compare")
-    places = np.flatnonzero(_where(compare(elements, name, "=", literal)))
-    found = np.empty(len(array), np.uint8)
-    lists_with(found, places, list_offsets(array))
-    known = number_array(found, np.uint8).cast(pa.bool_())
+    before = np.zeros(len(elements) + 1, np.int32)  # the equal ones before each element
+    np.cumsum(_where(compare(elements, name, "=", literal)), out=before[1:])
+    at_ends = before[list_offsets(array)]
+    known = number_array(at_ends[1:] > at_ends[:-1], np.uint8).cast(pa.bool_())
     return pc.if_else(pc.is_valid(array), known, _UNKNOWN)
 
 
@@ -558,21 +544,39 @@ def as_filter(given: Any, schema: pa.Schema) -> Filter:
 
 
 def passing(
-    filter: Filter, documents: StoredDocuments | None
+    filter: Filter, documents: Sequence[StoredDocuments | None], threads: int = 1
 ) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """bool[rows]: the stored documents for which a filter is true. Raises DataError where it cannot
-    be applied to a column, or nothing is stored; FormatError for a damaged file."""
-    if documents is None:
-        raise DataError("filter: the index has no stored columns")
-    found = np.zeros(documents.num_rows, np.bool_)
-    names = top_level(documents.schema, list(filter.columns()))
-    start = 0
-    for rows in documents.batches(names):
-        try:
-            found[start : start + len(rows)] = filter.mask(rows)
-        except pa.ArrowException as error:
-            lacking = _NO_FIELD.search(str(error))
-            problem = no_column(documents.schema, lacking[1]) if lacking else reason(error)
-            raise DataError(f"filter: {problem}") from error
-        start += len(rows)
+    """bool[rows]: the stored documents of several files, one after the other, for which a filter is
+    true. Raises DataError where it cannot be applied to a column, or nothing is stored; FormatError
+    for a damaged file."""
+    parts: list[tuple[StoredDocuments, list[str], int, int, int]] = []
+    before = 0
+    for stored in documents:
+        if stored is None:
+            raise DataError("filter: the index has no stored columns")
+        names = top_level(stored.schema, list(filter.columns()))
+        parts += [(stored, names, before, first, stop) for first, stop in stored.spans(names)]
+        before += stored.num_rows
+    found = np.zeros(before, np.bool_)
+
+    def work(number: int) -> None:
+        stored, names, before, first, stop = parts[number]
+        at = before + first
+        for rows in stored.rows(first, stop, names):
+            found[at : at + len(rows)] = _mask(filter, rows, stored.schema)
+            at += len(rows)
+
+    Team(threads).run(work, len(parts))
     return found
+
+
+def _mask(
+    filter: Filter, rows: pa.RecordBatch, schema: pa.Schema
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """`Filter.mask` of rows of a schema, which may have more columns."""
+    try:
+        return filter.mask(rows)
+    except pa.ArrowException as error:
+        lacking = _NO_FIELD.search(str(error))
+        problem = no_column(schema, lacking[1]) if lacking else reason(error)
+        raise DataError(f"filter: {problem}") from error

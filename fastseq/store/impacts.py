@@ -140,7 +140,8 @@ def read_impacts(array: pa.Array, name: str, kind: str) -> Impacts:
         places = np.flatnonzero(kept)
         terms, weights = terms.take(number_array(places)), weights[places]
         offsets = offsets_of(kept)[offsets]
-    return Impacts(to_texts(terms), offsets, weights, nulls)
+    # Arrow's are read-only, which kernels would be compiled for once more
+    return Impacts(to_texts(terms), offsets, np.require(weights, requirements="W"), nulls)
 
 
 def weighted_queries(array: pa.Array, where: str) -> list[dict[str, float]]:

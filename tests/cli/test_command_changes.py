@@ -554,13 +554,13 @@ def test_folder_that_is_no_index_is_an_error(run: Run, cats: Path, words: tuple[
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_newer_format_is_an_error(run: Run, cats: Path, words: tuple[str, ...]) -> None:
-    manifest = replace(read_manifest(INDEX), format_version=5)
+    manifest = replace(read_manifest(INDEX), format_version=6)
     (INDEX / MANIFEST).write_bytes(manifest.to_bytes())  # with its checksum
     extra = INDEX / "data-000001" / "of_the_newer_format"
     extra.write_text("mine")
     with kept(verify=False):
         error = run(*words).error
-    assert "format version 5 is too new" in error
+    assert "format version 6 is too new" in error
     assert "upgrade fastseq" in error
     assert "checksum" not in error
 
@@ -614,6 +614,7 @@ def writer(cats: Path) -> Iterator[Callable[[], None]]:
     end()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("words", COMMANDS)
 def test_second_writer_is_an_error(
     run: Run, writer: Callable[[], None], words: tuple[str, ...]
@@ -629,6 +630,7 @@ def test_second_writer_is_an_error(
     assert run(*words).code == 0
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("words", COMMANDS)
 def test_wait_for_another_writer(
     run: Run, writer: Callable[[], None], words: tuple[str, ...]
@@ -666,6 +668,7 @@ def without_root() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs permissions that hold for root, too")
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("words", COMMANDS)
 def test_read_only_folder_is_an_error(unchanged: None, words: tuple[str, ...]) -> None:
     folders = [INDEX, *(path for path in INDEX.rglob("*") if path.is_dir())]
@@ -715,6 +718,7 @@ main()
 """
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(
     ("words", "place"),
     [
@@ -756,6 +760,7 @@ def interrupt(child: subprocess.Popen[str]) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("words", COMMANDS)
 def test_interrupt_while_waiting(
     run: Run, writer: Callable[[], None], words: tuple[str, ...]

@@ -101,6 +101,7 @@ def test_standard_input(name: str, run: Run) -> None:
     assert ids(run, "dogs", "-i", "index") == ["b"]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", inputs())
 def test_standard_input_of_a_process(name: str, run: Run, tmp_path: Path) -> None:
     """A pipe, and a redirected file."""

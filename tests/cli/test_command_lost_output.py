@@ -43,6 +43,7 @@ CHANGES: list[tuple[tuple[str, ...], str]] = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(("words", "change"), CHANGES)
@@ -59,6 +60,7 @@ def test_change_whose_summary_is_lost_by_a_full_disk(
             assert "commit" not in stderr_of(full, *words)  # nothing left to do
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("words", "change"), CHANGES)
 def test_change_whose_summary_is_lost_by_a_closed_pipe(
     second_commit: None, words: tuple[str, ...], change: str

@@ -30,6 +30,7 @@ def words(command: str, corpus: Path, *more: str) -> list[str]:
     return [command, str(corpus), *options, *least, "-o", "m", "--threads", "1", *more]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("command", COMMANDS)
 def test_sigterm_leaves_a_checkpoint_and_names_resume(
     command: str, run: Run, corpus: Path, tmp_path: Path

@@ -20,6 +20,7 @@ from fastseq.kernels.cuda.recurrent.cells import CELLS
 from fastseq.kernels.cuda.recurrent.grid_planning import plan_of
 from fastseq.kernels.cuda.runtime import target
 from fastseq.kernels.cuda.runtime.target import MOST_SHARED, Kernel
+from tests import sampling
 
 _REGISTERS = re.compile(r"Used (\d+) registers")
 _SHARED = re.compile(r"(\d+) bytes smem")
@@ -34,11 +35,16 @@ _FLOAT64 = re.compile(
 SHARED = {(8, 0): 163 << 10, (9, 0): 227 << 10}  # bytes that a block may have, by capability
 
 
-# sizes of recurrent layers whose kernels are compiled
+# sizes of recurrent layers whose kernels are compiled; see SAMPLED
 ONE_MULTIPROCESSOR = {"lstm": (64, 112, 128), "gru": (64, 128, 144), "rnn": (64, 128, 232)}
 GRID = (
     (192, "float32"), (256, "bfloat16"), (256, "tf32"), (512, "float32"), (512, "bfloat16"),
 )  # fmt: skip
+# of an LSTM the smallest and the largest in one multiprocessor, and the largest of each precision;
+# of the other cells, whose kernels differ in the step alone, one of both
+SAMPLED = {
+    "lstm": ((64, 128), GRID[2:]), "gru": ((144,), GRID[3:4]), "rnn": ((232,), GRID[4:]),
+}  # fmt: skip
 
 
 def declare_variants() -> None:
@@ -47,12 +53,15 @@ def declare_variants() -> None:
         recurrent.forward_step(cell)
         recurrent.backward_step(cell)
     for name, sizes in ONE_MULTIPROCESSOR.items():
+        grid: tuple[tuple[int, str], ...] = GRID
+        if not sampling.ALL:
+            sizes, grid = SAMPLED[name]
         for units in sizes:
             found = persistent.plans(CELLS[name], units, MOST_SHARED)
             assert found is not None
             persistent.forward_kernel(CELLS[name], found[0])
             persistent.backward_kernel(CELLS[name], found[1])
-        for units, precision in GRID:
+        for units, precision in grid:
             for back in (False, True):
                 gates = CELLS[name].gates
                 plan = plan_of(name, units, gates, back, 64, 132, MOST_SHARED, precision)

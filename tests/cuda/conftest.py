@@ -1,8 +1,8 @@
 """These tests run in Numba's simulator: NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda. On a GPU they are
 the first check of bench.gpu: FASTSEQ_GPU=1 pytest tests/cuda. With FASTSEQ_GPU=emulated what
 numba-cuda compiled for one runs on the CPU: see tests/emulator. That is the code that a GPU gets,
-in `make test-cuda`; in the simulator, which is as slow, a sample of the same tests runs: half of
-the parameter sets of a test, and of the tests of whole models a third. What tests benchmarks rather
+in `make test-cuda`; in the simulator, which is as slow, a sample of the same tests runs: a third of
+the parameter sets of a test, and of the tests of whole models a sixth. What tests benchmarks rather
 than kernels runs in the simulator alone."""
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         sets.setdefault(name, []).append(item)
     kept: set[pytest.Item] = set()
     for name, cases in sets.items():
-        parts = 3 if name.endswith(WHOLE_MODELS) else 2
+        parts = 6 if name.endswith(WHOLE_MODELS) else 3
         kept |= set(sampling.some(cases, -(-len(cases) // parts), name))
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]

@@ -21,7 +21,7 @@ from fastseq.nn.cuda.backend import CudaBackend
 TEXTS, LABELS = ["a b c", "c", "b a", "c c"], [0, 1, 0, 1]
 ROWS = [["a", "b"], ["c"], ["b", "a", "c"]]
 TAGS = [["B-X", "I-X"], ["O"], ["O", "B-X", "O"]]
-SMALL: dict[str, Any] = {"hidden": 2, "epochs": 1, "batch_size": 2, "seed": 5, "threads": 1}
+SMALL: dict[str, Any] = {"hidden": 4, "epochs": 1, "batch_size": 2, "seed": 5, "threads": 1}
 UNITS: dict[str, Any] = {**SMALL, "embedding": 2}
 SERIES = np.sin(np.arange(12, dtype=np.float64))
 
@@ -66,7 +66,7 @@ def test_a_classifier() -> None:
 
 @pytest.mark.parametrize("crf", [False, True])
 def test_a_tagger(crf: bool) -> None:
-    settings: dict[str, Any] = {"chars": True, "char_embedding": 2, "char_hidden": 2} if crf else {}
+    settings: dict[str, Any] = {"chars": True, "char_embedding": 2, "char_hidden": 4} if crf else {}
     mine, theirs = both(
         SequenceTagger, ROWS, TAGS, **UNITS, crf=crf, cell="gru", dropout=0.2 if crf else 0.0,
         optimizer="sgd", learning_rate=0.1, **settings,
@@ -79,7 +79,7 @@ def test_a_tagger(crf: bool) -> None:
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_a_language_model(tied: bool) -> None:
-    settings = {**UNITS, "embedding": 2, "unit": "char", "bptt": 3, "cell": "rnn"}
+    settings = {**UNITS, "embedding": 4, "unit": "char", "bptt": 3, "cell": "rnn"}
     text = ["abcab", "cabca"]
     mine, theirs = both(
         LanguageModel, text, **settings, tie_weights=tied, dropout=0.0 if tied else 0.2,

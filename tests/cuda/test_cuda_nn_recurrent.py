@@ -15,6 +15,7 @@ from fastseq.seeds import mixed_key
 
 CELLS = ("LSTM", "GRU", "RNN")
 LENGTHS = [2, 3, 1]
+H = 4  # of all layers, and of those of test_cuda_models: kernels are compiled for a number of units
 
 
 def pair(cell: str, *sizes: int, **settings: Any) -> tuple[Any, Any]:
@@ -50,11 +51,11 @@ def gradients_agree(mine: Any, theirs: Any) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("ragged", [True, False])
 def test_a_padded_batch(cell: str, ragged: bool) -> None:
-    mine, theirs = pair(cell, 3, 4, 1, bidirectional=True)
+    mine, theirs = pair(cell, 3, H, 1, bidirectional=True)
     rng = np.random.default_rng(1)
     x = rng.normal(size=(3, 3, 3)).astype(np.float32)
     arrays = 2 if cell == "LSTM" else 1
-    shape = (arrays, 2, 3, 4)
+    shape = (arrays, 2, 3, H)
     state: Any = tuple(rng.normal(size=shape).astype(np.float32))
     slope: Any = tuple(rng.normal(size=shape).astype(np.float32))
     if arrays == 1:
@@ -65,7 +66,7 @@ def test_a_padded_batch(cell: str, ragged: bool) -> None:
     close(found, y)
     close(found_last, last)
     dy = rng.normal(size=y.shape).astype(np.float32)
-    given = [np.copy(part) for part in np.atleast_1d(np.asarray(slope)).reshape(-1, 2, 3, 4)]
+    given = [np.copy(part) for part in np.atleast_1d(np.asarray(slope)).reshape(-1, 2, 3, H)]
     dx = mine.backward(dy, slope)
     mine_first = mine.dstate
     found_dx = theirs.backward(memory.put(dy), tuple(given) if arrays == 2 else given[0])
@@ -77,7 +78,7 @@ def test_a_padded_batch(cell: str, ragged: bool) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_ragged_batch_with_dropout_of_both_kinds(cell: str) -> None:
-    mine, theirs = pair(cell, 2, 5, 2, dropout=0.4, weight_dropout=0.3)
+    mine, theirs = pair(cell, 2, H, 2, dropout=0.4, weight_dropout=0.3)
     rng = np.random.default_rng(2)
     offsets = np.concatenate([[0], np.cumsum(LENGTHS)])
     x = rng.normal(size=(offsets[-1], 2)).astype(np.float32)
@@ -97,7 +98,7 @@ def test_ragged_batch_with_dropout_of_both_kinds(cell: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("padded", [True, False])
 def test_steps_that_share_rows(cell: str, padded: bool) -> None:
-    mine, theirs = pair(cell, 3, 4, bidirectional=True)
+    mine, theirs = pair(cell, 3, H, bidirectional=True)
     rng = np.random.default_rng(3)
     x = rng.normal(size=(4, 3)).astype(np.float32)
     if padded:
@@ -121,7 +122,7 @@ def test_steps_that_share_rows(cell: str, padded: bool) -> None:
 
 
 def test_state_is_carried_on_the_device() -> None:
-    mine, theirs = pair("LSTM", 2, 3)
+    mine, theirs = pair("LSTM", 2, H)
     x = np.random.default_rng(4).normal(size=(2, 2, 2)).astype(np.float32)
     state = found_state = None
     for training in (True, True, False):
@@ -134,7 +135,7 @@ def test_state_is_carried_on_the_device() -> None:
 
 
 def test_pass_without_training_may_come_between() -> None:
-    mine, theirs = pair("GRU", 2, 3, 2)
+    mine, theirs = pair("GRU", 2, H, 2)
     rng = np.random.default_rng(5)
     x = rng.normal(size=(3, 2, 2)).astype(np.float32)
     y, _ = mine.forward(x)
@@ -146,7 +147,7 @@ def test_pass_without_training_may_come_between() -> None:
 
 
 def test_relu() -> None:
-    mine, theirs = pair("RNN", 2, 3, nonlinearity="relu")
+    mine, theirs = pair("RNN", 2, H, nonlinearity="relu")
     rng = np.random.default_rng(6)
     x = rng.normal(size=(3, 2, 2)).astype(np.float32)
     y, _ = mine.forward(x)
@@ -156,7 +157,7 @@ def test_relu() -> None:
 
 
 def test_one_sequence_shorter_than_the_batch() -> None:
-    mine, theirs = pair("GRU", 2, 3)
+    mine, theirs = pair("GRU", 2, H)
     rng = np.random.default_rng(8)
     x = rng.normal(size=(5, 1, 2)).astype(np.float32)
     y, state = mine.forward(x, [2])

@@ -27,6 +27,7 @@ from fastseq.text.language import LUCENE
 from fastseq.types import Texts
 from tests.naive import inverted
 from tests.naive import text as naive_text
+from tests.sampling import some
 
 ANALYZERS = {
     "words": Analyzer(tokenizer="word", stopwords="lucene", stemmer="english"),
@@ -313,7 +314,8 @@ def test_small_slices_and_chunks_change_no_byte(
         patch.setattr(build_module, "_LARGEST_SLICE", 8 << 20)
         Index.build(table, whole, analyzer=analyzer, memory="1GB", threads=1)
     assert tiny_pieces.pop("spills") == tiny_pieces.pop("spilled") == 0
-    for memory, threads in ((10_000, 1), (20_000, 2), (40_000, 3), (1 << 30, 3)):
+    cases = [(10_000, 1), (20_000, 2), (40_000, 3), (1 << 30, 3)]
+    for memory, threads in some(cases, 2, name):
         tiny_pieces.update(spills=0, spilled=0, chunks=0)
         path = tmp_path / "index"
         Index.build(

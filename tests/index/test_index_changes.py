@@ -444,7 +444,9 @@ for line in sys.stdin:
 """
 
 
-def test_readers_in_other_processes_keep_their_commit(index: Index, documents: Documents) -> None:
+def test_readers_in_other_processes_keep_their_commit(
+    index: Index, documents: Documents
+) -> None:
     """While a writer compacts and overwrites, and removes the files that they use."""
 
     def digest() -> str:
@@ -703,7 +705,9 @@ def changed(path: Path, **settings: Any) -> tuple[Index, Documents]:
     return index, documents
 
 
-def test_little_memory_gives_the_same_bytes(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_little_memory_gives_the_same_bytes(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     expected = files(changed(tmp_path / "much")[0].path)
     request.getfixturevalue("small_chunks")
     index, documents = changed(tmp_path / "little", memory=3000)
@@ -721,32 +725,11 @@ def test_threads_give_the_same_bytes(tmp_path: Path, small_chunks: None, threads
     assert_holds(several, documents)
 
 
-def test_groups_of_stored_columns_are_copied_or_cut(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("fastseq.store.documents.GROUP_ROWS", 512)
-    documents = Documents({"id": n, "text": f"w{n % 7} all", "year": n % 13} for n in range(2000))
-    index = built(documents.rows, tmp_path / "index")
-    group = bytes(index._collection.leaves[0].segment.stored.group(1))  # type: ignore[union-attr]
-    add(index, documents, [{"id": n, "text": "w1 w8", "year": n} for n in range(5000, 5300)])
-    gone = [3, 511, *range(1024, 1536, 2)]  # of groups 0 and 2; 1 and 3 stay whole
-    index.delete(gone)
-    documents.delete(gone)
-    index.compact()
-    stored = index._collection.leaves[0].segment.stored
-    assert stored is not None
-    starts = stored.starts.tolist()
-    assert starts == [0, 510, 1022, 1278, 1742, 2042]
-    assert bytes(stored.group(1)) == group  # type: ignore[attr-defined]
-    assert documents_of(index) == documents.rows
-    assert index.search("w8", k=1000).counts[0] == 300
-    for id in (0, 512, 1025, 1999, 5299):
-        assert index.get(id) == documents.rows[documents.ids.index(id)]
-
-
 def test_progress_of_merges_and_commits(index: Index) -> None:
     said: list[tuple[str, int, int | None]] = []
-    index.add(table_of(some_rows([1, 70])), threads=1, progress=lambda *now: said.append(now))
+    index.add(
+        table_of(some_rows([1, 70])), threads=1, progress=lambda *now: said.append(now)
+    )
     index.compact(progress=lambda *now: said.append(now))
     stages = [stage for stage, _, _ in said]
     assert {*stages} == {"index", "merge", "commit"}

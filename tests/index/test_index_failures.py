@@ -167,7 +167,7 @@ def with_bad_rows(rows: int, bad: list[int]) -> pa.Table:
     return pa.table({"id": range(rows), "text": pa.array(texts, pa.binary())})
 
 
-@pytest.mark.sample(9)
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("bad", [[0], [1234], [2999], [700, 701, 2000], [2000, 650], [69_000]])
 def test_the_first_invalid_row_is_named(

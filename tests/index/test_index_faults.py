@@ -57,7 +57,7 @@ def test_a_call_that_fails_is_one_error_and_no_change(
     scenario: faulty.Scenario, tmp_path: Path
 ) -> None:
     runs = Runs(scenario, tmp_path)
-    faulty.check_failures(runs, numbers(runs, 2))
+    faulty.check_failures(runs, numbers(runs, 1))
 
 
 @pytest.mark.parametrize("executor", [Synchronous, Late] if sampling.ALL else [Synchronous])
@@ -68,7 +68,7 @@ def test_a_power_cut_at_any_call_leaves_a_whole_commit(
     runs = Runs(scenario, tmp_path, executor)
     count = 2 if executor is Late else len(VARIANTS) if sampling.ALL else 3
     variants = random.Random(scenario.name).sample(VARIANTS, count)
-    faulty.check_power_cuts(runs, numbers(runs, 2, last=2), variants)
+    faulty.check_power_cuts(runs, numbers(runs, 1, last=2), variants)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=NAMES)

@@ -98,7 +98,7 @@ def test_bytes_do_not_depend_on_chunks_and_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: Any
 ) -> None:
     """Chunks begin at odd postings too."""
-    given = texts(300)
+    given = texts(150)
     path = built(tmp_path / "whole", given, threads=1).path
     expected = (path / "data-000001" / "segment-000001").read_bytes()
     monkeypatch.setattr(segment_writer, "SMALLEST_CHUNK", 1)

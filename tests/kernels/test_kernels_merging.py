@@ -188,7 +188,7 @@ def test_count_terms(words: list[bytes], gap: int, data: st.DataObject) -> None:
     term = st.integers(0, len(words) - 1)
     queries = data.draw(st.lists(st.lists(term, max_size=120), max_size=4))
     separator = b"\0" * gap
-    raw = np.frombuffer(b"".join(word + separator for word in words), np.uint8)
+    raw = np.frombuffer(bytearray().join(word + separator for word in words), np.uint8)
     ends = offsets_of([len(word) + gap for word in words])
     ids = np.array([term for query in queries for term in query], np.int32)
     starts = np.full(len(queries) + 1, -1, np.int64)
@@ -209,7 +209,7 @@ def test_many_terms_are_sorted_by_their_bytes(count: int) -> None:
     chance = np.random.default_rng(count)
     words = sorted({chance.bytes(int(n)) for n in chance.integers(1, 5, count)})
     chance.shuffle(words)
-    raw = np.frombuffer(b"".join(words), np.uint8)
+    raw = np.frombuffer(bytearray().join(words), np.uint8)
     n = len(words)
     starts, terms = np.zeros(2, np.int64), np.empty(n, np.int32)
     impact_kernels.count_terms(

@@ -233,7 +233,7 @@ def test_long_lists(seed: int, k: int) -> None:
     assert any(found)
 
 
-@pytest.mark.sample(6)
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("first", "last"),
     [(0, 0), (0, 63), (5, WINDOW - 1), (WINDOW - 1, WINDOW), (WINDOW - 700, WINDOW + 1500),

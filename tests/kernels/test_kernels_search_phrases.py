@@ -92,7 +92,7 @@ class Segment:
     ) -> dict[int, float]:  # fmt: skip
         lists, terms, starts = self.lists(slots)
         repeats = len(set(terms.tolist())) < len(terms)
-        rows, tfs = np.empty(DOCUMENTS, np.int32), np.empty(DOCUMENTS, np.float32)
+        rows, tfs = np.empty(DOCUMENTS, np.int32), np.empty(DOCUMENTS)
         if scratch is None:
             scratch = kernels.make_scratch(len(slots), len(terms))
         found = kernels.phrase_documents(
@@ -108,7 +108,7 @@ class Segment:
         distinct, numbers = np.unique(np.array(words, np.int32), return_inverse=True)
         slots = numbers.astype(np.int64) if in_order else np.sort(numbers).astype(np.int64)
         lists, terms, starts = self.lists([[int(word)] for word in distinct])
-        rows, tfs = np.empty(DOCUMENTS, np.int32), np.empty(DOCUMENTS, np.float32)
+        rows, tfs = np.empty(DOCUMENTS, np.int32), np.empty(DOCUMENTS)
         found = kernels.near_documents(
             rows, tfs, lists, self.postings, self.data, self.blocks, terms, starts, slots,
             np.zeros(len(terms), np.int64), distance, in_order, live, DOCUMENTS,
@@ -138,7 +138,7 @@ class Segment:
                 kept.append(arrays)
         counts, n = np.zeros(1, np.int64), len(slots)
         count_phrases(
-            counts, self.postings, self.data, self.blocks, np.array(slots, np.int32), dense,
+            counts, self.postings, self.data, self.blocks, np.array(slots, np.int64), dense,
             np.array(offsets, np.int64), np.array([0, n]), live, allowed,
             np.empty((3, n), np.int64), np.arange(n + 1), 0, DOCUMENTS, kernels.make_scratch(n, n),
         )  # fmt: skip

@@ -87,7 +87,7 @@ def leaves_of(
 @pytest.mark.parametrize("model", MODELS, ids=str)
 def test_the_sum_has_the_bits_of_the_score(index: Index, model: RankingModel) -> None:
     chance = random.Random(str(model))
-    for _ in range(15):
+    for _ in range(8):
         query = " ".join(chance.choices([*WORDS, "unknown"], k=chance.randint(1, 12)))
         for k in (3, 1000):
             hits = index.search(query, k=k, model=model)

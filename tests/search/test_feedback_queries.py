@@ -68,7 +68,7 @@ def expanded(
     return "boolean", (), (*own, *more), (), (), 0
 
 
-@pytest.mark.sample(12)
+@pytest.mark.sample(7)
 @pytest.mark.parametrize("seed", range(INDEXES))
 def test_terms_are_added_as_clauses(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)

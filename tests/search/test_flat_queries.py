@@ -89,19 +89,28 @@ def test_both_ways_find_the_same_bits(
     assert [min(count, k) for count in counts] == hits.counts.tolist()
 
 
+MANY_WORDS = [f"w{n}" for n in range(40)]
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["as added", "reordered"])
+def windows(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of words of all frequencies in three windows, with deleted documents."""
+    path = tmp_path_factory.mktemp("windows") / "index"
+    parts = [random_rows(random.Random(7), "0", MANY_WORDS, 1, 135_000, 9)]
+    built(path, parts, 13, reorder=request.param)
+    return path
+
+
 @pytest.mark.parametrize("dense", [0, 8, 128, 1 << 20])
-@pytest.mark.parametrize("reorder", [False, True])
 def test_few_hits_are_the_first_of_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dense: int, reorder: bool
+    windows: Path, monkeypatch: pytest.MonkeyPatch, dense: int
 ) -> None:
-    """Words of all frequencies in three windows, with bits of none, some and all of them. All
-    documents as hits are added up without pruning."""
+    """With bits of none, some and all of the words. All documents as hits are added up without
+    pruning."""
     monkeypatch.setattr(term_bits, "_DENSE", dense)
-    words = [f"w{n}" for n in range(40)]
-    parts = [random_rows(random.Random(7), "0", words, 1, 135_000, 9)]
-    index = built(tmp_path / "index", parts, 13, reorder=reorder)
+    index = Index.open(windows)
     chance = random.Random(8)
-    queries = [" ".join(chance.choices(words, k=chance.randint(2, 6))) for _ in range(60)]
+    queries = [" ".join(chance.choices(MANY_WORDS, k=chance.randint(2, 6))) for _ in range(40)]
     every = index.search(queries, len(index))
     for k in (1, 10, 100, 101):
         few = index.search(queries, k)

@@ -153,7 +153,7 @@ def test_many_documents_with_pruning(tmp_path: Path, whole: bool) -> None:
         {f"t{term}": float(weight) for term, weight in zip(
             np.unique(rng.zipf(1.3, 40) % 500), rng.gamma(2.0, 1.0, 40), strict=False
         )}
-        for _ in range(20)
+        for _ in range(8)
     ]  # fmt: skip
     ranked = [naive_search(own, query) for query in queries]
     for k in (1, 10, 1000):
@@ -181,7 +181,7 @@ def test_many_documents_with_pruning(tmp_path: Path, whole: bool) -> None:
 def test_bytes_do_not_depend_on_memory_and_threads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bool
 ) -> None:
-    own = table(many(3, 3000, whole), pa.int32() if whole else pa.float32())
+    own = table(many(3, 1000, whole), pa.int32() if whole else pa.float32())
     made = []
     spilled: list[int] = []
     spill = SliceStore.spill

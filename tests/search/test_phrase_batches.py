@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ class Built:
     def __init__(self, path: Path, documents: list[list[str]], live: list[int]) -> None:
         self.path, self.documents, self.live = path, documents, live
         self.phrases = {phrase: self._found(phrase) for phrase in PHRASES}
+        self.lengths = {row: sum(w != STOP for w in documents[row]) for row in live}
+        self.df = Counter(word for row in live for word in {*documents[row]})
 
     def _found(self, phrase: str) -> dict[int, int]:
         """The rows with a phrase, and how often each has it."""
@@ -51,15 +54,14 @@ class Built:
         return counts
 
     def scores(self, phrase: str) -> dict[int, float]:
-        lengths = {row: sum(w != STOP for w in self.documents[row]) for row in self.live}
-        average = sum(lengths.values()) / len(lengths)
+        average = sum(self.lengths.values()) / len(self.lengths)
         idf = 0.0
         for word in phrase.split():
             if word != STOP:
-                df = sum(word in self.documents[row] for row in self.live)
+                df = self.df[word]
                 idf += math.log(1 + (len(self.live) - df + 0.5) / (df + 0.5))
         return {
-            row: idf * tf / (tf + K1 * (1 - B + B * lengths[row] / average))
+            row: idf * tf / (tf + K1 * (1 - B + B * self.lengths[row] / average))
             for row, tf in self.phrases[phrase].items()
         }
 

@@ -199,7 +199,7 @@ def test_tokens_are_those_of_the_analyzers() -> None:
         assert analyzer.tokens(text) == tokens
 
 
-@pytest.mark.sample(14)
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("seed", range(INDEXES))
 def test_hits_are_those_of_the_naive_evaluator(seed: int, tmp_path: Path) -> None:
     chance = random.Random(seed)

@@ -153,11 +153,12 @@ def test_patterns_of_a_batch_share_words(pairs: dict[str, list[Path]], name: str
 def test_hits_are_the_same(pairs: dict[str, list[Path]], name: str, model: RankingModel) -> None:
     """In batches and one by one, which have kernels of their own."""
     plain, reordered = (Index.open(path) for path in pairs[name])
-    for k in (1, 10, 300):
-        for filter in FILTERS:
-            both = [index.search(QUERIES, k, model, filter=filter) for index in (plain, reordered)]
-            same(*both)
-    for query, filter, operator in itertools.product(QUERIES, FILTERS[:2], ("or", "and")):
+    case = f"{name} {model}"
+    for k, filter in some([*itertools.product((1, 10, 300), FILTERS)], 9, case):
+        both = [index.search(QUERIES, k, model, filter=filter) for index in (plain, reordered)]
+        same(*both)
+    single = [*itertools.product(QUERIES, FILTERS[:2], ("or", "and"))]
+    for query, filter, operator in some(single, 60, case):
         settings: Any = {"filter": filter, "operator": operator}
         same(*(index.search(query, 10, model, **settings) for index in (plain, reordered)))
 
@@ -172,14 +173,17 @@ def test_counts_are_the_same(pairs: dict[str, list[Path]], name: str) -> None:
                 settings: Any = {"filter": filter, "operator": operator}
                 counts = plain.count(QUERIES, **settings)
                 assert counts == reordered.count(QUERIES, **settings)
-                assert counts == [reordered.count(query, **settings) for query in QUERIES]
+                single = some(range(len(QUERIES)), 10, f"{name} {settings}")
+                assert [reordered.count(QUERIES[i], **settings) for i in single] == [
+                    counts[i] for i in single
+                ]
         same(*(index.search(QUERIES, 10, operator="and") for index in (plain, reordered)))
 
 
 def test_more_hits_than_documents(pairs: dict[str, list[Path]]) -> None:
     plain, reordered = (Index.open(path) for path in pairs["several"])
-    some = [QUERIES[i] for i in (1, 7, 10)]
-    same(plain.search(some, DOCUMENTS + 9), reordered.search(some, DOCUMENTS + 9))
+    few = [QUERIES[i] for i in (1, 7, 10)]
+    same(plain.search(few, DOCUMENTS + 9), reordered.search(few, DOCUMENTS + 9))
 
 
 @pytest.mark.parametrize("name", ["one", "several", "second"])
@@ -264,7 +268,7 @@ def test_random_queries(tmp_path: Path) -> None:
         for k in (1, 3, 50):
             same(*(index.search(asked, k) for index in indexes))
         assert indexes[0].count(asked) == indexes[1].count(asked)
-        for query in asked:
+        for query in some(asked, 60, str(seed)):
             same(*(index.search(query, 5) for index in indexes))
 
 

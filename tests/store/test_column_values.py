@@ -20,9 +20,9 @@ from fastseq.store.arrays import list_offsets
 from fastseq.store.column_bins import interval_bins, range_bins
 from fastseq.store.column_values import ColumnValues, load_column
 from fastseq.store.documents import (
-    DocumentReader,
     DocumentWriter,
     StoredDocuments,
+    open_documents,
     schema_bytes,
 )
 from tests.naive import columns as naive
@@ -57,7 +57,7 @@ VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
 NUMERIC = ["int8", "int64", "uint64", "half", "float", "double", "decimal", "wide"]
 
 
-def stored(table: pa.Table) -> DocumentReader:
+def stored(table: pa.Table) -> StoredDocuments:
     """Stored columns, in groups of three rows."""
     groups: list[bytes] = []
     writer = DocumentWriter(lambda group: groups.append(bytes(group)), table.schema)
@@ -65,9 +65,11 @@ def stored(table: pa.Table) -> DocumentReader:
         writer.append(table.slice(start, 3))
         writer.end_group()
     raw = b"".join(groups)
-    return DocumentReader(
-        "f", lambda a, b: raw[a:b], schema_bytes(table.schema), writer.rows, writer.sizes
-    )
+
+    def read(starts: list[int], stops: list[int]) -> list[bytes]:
+        return [raw[start:stop] for start, stop in zip(starts, stops, strict=True)]
+
+    return open_documents("f", read, schema_bytes(table.schema), writer.rows, writer.sizes)
 
 
 def load(parts: list[list[Any]], kind: pa.DataType, path: str = "c") -> ColumnValues:

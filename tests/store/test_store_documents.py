@@ -23,10 +23,10 @@ from fastseq.store import documents
 from fastseq.store.container import Container, ContainerWriter
 from fastseq.store.documents import (
     GROUP_ROWS,
-    DocumentReader,
     DocumentWriter,
     ParquetDocuments,
     StoredDocuments,
+    open_documents,
     read_schema,
     schema_bytes,
     schema_text,
@@ -49,6 +49,18 @@ def sample(rows: int = ROWS) -> pa.Table:
     )
 
 
+def opened(
+    read: Callable[[int, int], Any], schema: Any, rows: list[int], sizes: list[int], *parts: Any,
+    name: str = "documents",
+) -> StoredDocuments:  # fmt: skip
+    """A reader; `read` gives the bytes of a range."""
+
+    def read_many(starts: list[int], stops: list[int]) -> list[Any]:
+        return list(map(read, starts, stops))
+
+    return open_documents(name, read_many, schema, rows, sizes, *parts)
+
+
 class Written:
     """What a DocumentWriter made of a table, given in parts."""
 
@@ -63,13 +75,18 @@ class Written:
         writer.end_group()
         writer.end_group()  # nothing is pending
         self.rows, self.sizes, self.schema = writer.rows, writer.sizes, writer.schema
+        self.parts, self.column_parts = writer.parts, writer.column_parts
+        self.group_parts = writer.group_parts
         assert self.sizes == [len(group) for group in self.groups]
-        assert sum(self.rows) == table.num_rows
+        assert sum(self.rows) == table.num_rows * len(self.parts)
 
-    def reader(self, read: Callable[[int, int], Any] | None = None) -> DocumentReader:
+    def reader(self, read: Callable[[int, int], Any] | None = None) -> StoredDocuments:
         raw = b"".join(self.groups)
         read = read or (lambda start, stop: raw[start:stop])
-        return DocumentReader("documents", read, schema_bytes(self.schema), self.rows, self.sizes)
+        return opened(
+            read, schema_bytes(self.schema), self.rows, self.sizes, self.column_parts,
+            self.group_parts,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -145,9 +162,102 @@ def test_long_documents_make_shorter_groups(monkeypatch: pytest.MonkeyPatch) -> 
         if size >= 10_000:
             naive.append(0)
             size = 0
-    assert whole.rows == [n for n in naive if n]
+    own = [n for n, part in zip(whole.rows, whole.group_parts, strict=True) if part]
+    assert whole.parts == [["id"], ["text"]]
+    assert own == [n for n in naive if n]
     taken = whole.reader().take([299, 7, 7])
     assert taken["text"].to_pylist() == [texts[299], texts[7], texts[7]]
+
+
+PARTS = [["id", "n", "tags"], ["text", "title"]]
+
+
+def long_rows(rows: int) -> pa.Table:
+    rng = random.Random(7)
+    return pa.table(
+        {
+            "id": [f"d{i}" for i in range(rows)],
+            "text": ["x" * rng.randrange(400) for _ in range(rows)],
+            "n": pa.array([None if i % 3 == 0 else i for i in range(rows)], pa.int16()),
+            "title": ["title " * rng.randrange(30) if i % 9 else None for i in range(rows)],
+            "tags": [["x", "y"][: i % 3] for i in range(rows)],
+        }
+    )
+
+
+@pytest.fixture
+def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "GROUP_BYTES", 3000)
+    monkeypatch.setattr(documents, "GROUP_ROWS", 64)
+
+
+@given(st.lists(st.integers(0, 300), max_size=8), st.integers(0, 299))
+@settings(max_examples=20, deadline=None)
+def test_columns_of_long_strings_have_groups_of_their_own(cuts: list[int], first: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "GROUP_BYTES", 3000)
+        patch.setattr(documents, "GROUP_ROWS", 64)
+        table = long_rows(300)
+        whole, cut = Written(table), Written(table, cuts)
+        assert cut.groups == whole.groups
+        assert (cut.rows, cut.group_parts) == (whole.rows, whole.group_parts)
+    assert whole.parts == PARTS
+    assert whole.column_parts == [0, 1, 0, 1, 0]
+    both = zip(whole.rows, whole.group_parts, strict=True)
+    assert [rows for rows, part in both if not part] == [64, 64, 64, 64, 44]
+    for number, group in enumerate(whole.groups):
+        assert ipc.open_stream(group).schema.names == PARTS[whole.group_parts[number]]
+    reader = whole.reader()
+    for names in (["n"], ["title", "id"], ["tags", "text", "n"], table.schema.names):
+        wanted = table.select(names)
+        assert pa.Table.from_batches(reader.batches(names)).equals(wanted)
+        found = pa.Table.from_batches(reader.rows(first, 300, names))
+        assert found.equals(wanted.slice(first))
+        rows = [299, first, 7, 7]
+        for recent in (None, Recent(1 << 20)):
+            assert reader.take(rows, names, recent).equals(wanted.take(pa.array(rows)))
+    assert reader.column("title").equals(table["title"])
+    assert reader.take([], ["text", "id"]).equals(table.select(["text", "id"]).slice(0, 0))
+    with pytest.raises(DataError, match="no stored column 'no'"):
+        reader.take([0], ["text", "no"])
+    with pytest.raises(IndexError):
+        reader.take([300])
+
+
+@pytest.mark.parametrize(
+    ("table", "parts"),
+    [
+        (pa.table({"a": ["x" * 100] * 100, "b": ["y" * 100] * 100}), [["a", "b"]]),  # all are long
+        (pa.table({"a": ["x" * 40] * 100, "b": ["y" * 40] * 100}), [["a", "b"]]),  # none is
+        (pa.table({"a": ["x" * 100] * 20, "b": range(20)}), [["a", "b"]]),  # one group
+        (pa.table({"a": [*[""] * 64, *["x" * 100] * 64], "b": range(128)}), [["a", "b"]]),
+        (pa.table({"a": ["x" * 100] * 100, "b": range(100)}), [["b"], ["a"]]),
+    ],
+)
+def test_when_columns_have_groups_of_their_own(
+    small_groups: None, table: pa.Table, parts: list[list[str]]
+) -> None:
+    written = Written(table)
+    assert written.parts == parts
+    assert written.reader().take(range(table.num_rows)).equals(table)
+
+
+def test_parts_that_contradict_the_columns(small_groups: None) -> None:
+    written = Written(long_rows(200))
+    good = written.column_parts, written.group_parts
+    for of_columns, of_groups in (
+        (good[0][:-1], good[1]),
+        (good[0], good[1][:-1]),
+        ([0, 0, 0, 0, 0], good[1]),
+        (good[0], [0, *good[1][1:]] if good[1][0] else [1, *good[1][1:]]),
+        (good[0], [2, *good[1][1:]]),
+    ):
+        written.column_parts, written.group_parts = of_columns, of_groups
+        with pytest.raises(FormatError, match=r"^documents: damaged"):
+            written.reader()
+    written.column_parts, written.group_parts = [1 - part for part in good[0]], good[1]
+    with pytest.raises(FormatError, match=r"^documents: damaged"):  # the groups have other columns
+        written.reader().take([0])
 
 
 def test_groups_of_another_writer_are_copied(written: Written, table: pa.Table) -> None:
@@ -162,10 +272,9 @@ def test_groups_of_another_writer_are_copied(written: Written, table: pa.Table) 
     writer.end_group()
     assert writer.rows == [100, GROUP_ROWS, GROUP_ROWS, 5]
     assert groups[1:3] == [written.groups[3], written.groups[0]]
-    merged = DocumentReader(
-        "merged", lambda a, b: b"".join(groups)[a:b], schema_bytes(table.schema), writer.rows,
-        writer.sizes,
-    )  # fmt: skip
+    merged = opened(
+        lambda a, b: b"".join(groups)[a:b], schema_bytes(table.schema), writer.rows, writer.sizes
+    )
     parts = ((0, 100), (3 * GROUP_ROWS, GROUP_ROWS), (0, GROUP_ROWS), (7, 5))
     expected = pa.concat_tables([table.slice(*part) for part in parts])
     assert merged.take(range(merged.num_rows)).equals(expected)
@@ -364,7 +473,7 @@ def test_damage_of_groups_is_found(tmp_path: Path, table: pa.Table) -> None:
             return container.unverified("documents")[start:stop]
 
         schema = schema_bytes(table.schema)
-        reader = DocumentReader("f", read, schema, stored.rows, stored.sizes)
+        reader = opened(read, schema, stored.rows, stored.sizes, name="f")
         try:
             assert reader.take(rows).equals(expected)
         except FormatError as error:
@@ -388,11 +497,11 @@ def test_groups_that_contradict_the_index(written: Written, table: pa.Table) -> 
         (lambda a, b: bytes(b - a), schema, written.rows),
         (lambda a, b: Written(pa.table({"q": [1]})).groups[0], other, written.rows),
     ):
-        reader = DocumentReader("documents", read, kept, rows, written.sizes)
+        reader = opened(read, kept, rows, written.sizes)
         with pytest.raises(FormatError, match=r"^documents: damaged"):
             reader.take([0])
     with pytest.raises(FormatError, match=r"^documents: damaged"):
-        DocumentReader("documents", lambda a, b: b"", b"no schema", [], [])
+        opened(lambda a, b: b"", b"no schema", [], [])
 
 
 def test_damage_of_parquet_is_found_and_never_crashes(path: Path, table: pa.Table) -> None:

@@ -6,7 +6,6 @@ import numpy as np
 
 from fastseq.kernels.core.arrays import Int32, Int64, UInt8
 from fastseq.kernels.core.jit import jit
-from fastseq.kernels.text.hashing import same_bytes
 
 _U1 = np.uint64(1)
 
@@ -93,39 +92,3 @@ def distinct_elements(codes: Int32, offsets: Int64) -> None:
                     size += 1
         start = stop
         offsets[row + _U1] = size
-
-
-@jit
-def lists_with(found: UInt8, places: Int64, offsets: Int64) -> None:
-    """found uint8[rows]: 1 where a list has one of some elements, else 0.
-
-    places   int64[n]         of the elements, ascending
-    offsets  int64[rows + 1]  list i has the elements from offsets[i] to offsets[i + 1]; ascending
-    """
-    at, n = np.uint64(0), np.uint64(len(places))
-    for row in range(np.uint64(len(found))):
-        stop = offsets[row + _U1]
-        found[row] = np.uint8(at < n and places[at] < stop)
-        while at < n and places[at] < stop:
-            at += _U1
-
-
-@jit
-def equal_to(found: UInt8, data: UInt8, offsets: Int32, wanted: UInt8) -> None:
-    """found uint8[n]: 1 where a string is a given one, else 0.
-
-    data     uint8[…]
-    offsets  int32[n + 1]  string i is data[offsets[i]:offsets[i + 1]]
-    wanted   uint8[length]
-    """
-    length = np.int32(len(wanted))
-    last = np.int64(len(data)) - len(wanted)
-    for i in range(np.uint64(len(found))):
-        found[i] = np.uint8(offsets[i + _U1] - offsets[i] == length)
-    for i in range(np.uint64(len(found))):
-        if found[i]:
-            start = np.int64(offsets[i])
-            found[i] = np.uint8(
-                0 <= start <= last
-                and same_bytes(data, np.uint64(start), wanted, np.uint64(0), np.uint64(length))
-            )
