@@ -67,7 +67,7 @@ def add(
     "fastseq delete doc1 doc2",
     "fastseq delete --ids old.txt -i news/index",
     "grep ^tmp- names.txt | fastseq delete --ids -",
-    'fastseq delete --where "year < 1990 or lang is null"',
+    "fastseq delete --where \"year < 1990 or lang is null\"",
 )
 @click.argument("ids", nargs=-1, metavar="[ID]...")
 @options.file(

@@ -59,9 +59,7 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
 @options.folder("index", "-i", "--index", help="Folder of the index.")
 @options.number("-k", default=10, help="Documents per query.")
 @options.choice(
-    "--model",
-    of=MODELS,
-    default=None,
+    "--model", of=MODELS, default=None,
     help="Ranking model. bm25 is Lucene's. Of several fields, bm25f counts a word once; the others "
     "add up the scores in each.  [default: bm25; bm25f with --field; dot with "
     "--impacts]",
@@ -138,7 +136,7 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     "--syntax",
     of=("query", "plain"),
     default=None,
-    help='Syntax of queries: query has "phrases", +must, -mustnot, AND, OR, NOT, (), '
+    help="Syntax of queries: query has \"phrases\", +must, -mustnot, AND, OR, NOT, (), "
     "field:word, word^2, pre*, w?ld*, word~1, field:[2000 TO 2010] and /regular expressions/; "
     "plain is words.  [default: query; plain with --queries]",
 )

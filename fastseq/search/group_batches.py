@@ -198,7 +198,9 @@ def _is_whole(group: Group) -> bool:
     return all(factors is None for _, factors in group)
 
 
-def _weights(collection: Collection, model: QuotientModel, df: Int64) -> tuple[Float32, Float32]:
+def _weights(
+    collection: Collection, model: QuotientModel, df: Int64
+) -> tuple[Float32, Float32]:
     """float32[n] and float32[n]: the weights of groups in df documents, and what is added to the
     score of every hit."""
     n = len(df)

@@ -755,7 +755,9 @@ def _least_depth(k: int, queries: int, collection: Collection) -> int:
     return most if most < k and _PADDED_HITS < k * queries <= MOST_HITS else k
 
 
-def _with_synonyms(query: Any, synonyms: SynonymMap, collection: Collection, operator: str) -> Any:
+def _with_synonyms(
+    query: Any, synonyms: SynonymMap, collection: Collection, operator: str
+) -> Any:
     from fastseq.search.synonyms import SynonymMap
 
     if not isinstance(synonyms, SynonymMap):

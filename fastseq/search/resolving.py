@@ -281,7 +281,9 @@ class Resolver:
             return None
 
         def make(searcher: Reader) -> ListClause:
-            parts = [self._phrase_in(searcher, tokens, offsets, 0) for offsets, tokens in members]
+            parts = [
+                self._phrase_in(searcher, tokens, offsets, 0) for offsets, tokens in members
+            ]
             return SumClause(searcher.collection, (1, "synonyms", query.texts), parts)
 
         return self._in_fields(query.field, make)
@@ -303,7 +305,9 @@ class Resolver:
         if not (must or should or filters):
             if must_not:
                 self._notice(only_prohibited(query))
-            return ConstantClause(self._mask(lambda s: np.zeros(self._documents(s), np.uint8)), 0.0)
+            return ConstantClause(
+                self._mask(lambda s: np.zeros(self._documents(s), np.uint8)), 0.0
+            )
         return BooleanClause(
             self._collection, must, should, must_not, filters, query.minimum_should_match
         )
@@ -494,7 +498,9 @@ def group_terms(
     return _most_frequent_of_all(view.leaves, found, most)
 
 
-def _chosen(ids: Int32, factors: Float64 | None, which: Any) -> tuple[Int32, Float64 | None]:
+def _chosen(
+    ids: Int32, factors: Float64 | None, which: Any
+) -> tuple[Int32, Float64 | None]:
     """`which`: bool[n], or the places."""
     return ids[which], None if factors is None else factors[which]
 

@@ -279,15 +279,7 @@ class Searcher:
             places = [structured[i] for i in left]
             some = [given[i] for i in left]
             rows[places], scores[places] = self._evaluate(
-                some,
-                k,
-                model,
-                threads,
-                filter,
-                fields,
-                operator,
-                notices,
-                most,  # type: ignore[arg-type]
+                some, k, model, threads, filter, fields, operator, notices, most  # type: ignore[arg-type]
             )
         return rows, scores, list(dict.fromkeys(notices))
 

@@ -350,9 +350,9 @@ def is_null(array: pa.Array) -> npt.NDArray[np.bool_]:
     bits = array.is_null().buffers()[1]
     if not len(array):
         return np.empty(0, np.bool_)
-    return np.unpackbits(np.frombuffer(bits, np.uint8), count=len(array), bitorder="little").astype(
-        np.bool_
-    )
+    return np.unpackbits(
+        np.frombuffer(bits, np.uint8), count=len(array), bitorder="little"
+    ).astype(np.bool_)
 
 
 def first_null(array: pa.Array) -> int:

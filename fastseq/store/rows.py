@@ -439,7 +439,9 @@ class Corpus(RowReader):
     def with_stored(self, name: str) -> Corpus:
         """The corpus with a column more that is stored."""
         kept = self.kept.append(pa.field(name, self.data.type_of(name)))
-        return replace(self, fields=replace(self.fields, keep=(*self.fields.keep, name)), kept=kept)
+        return replace(
+            self, fields=replace(self.fields, keep=(*self.fields.keep, name)), kept=kept
+        )
 
     def _check_ids(self, ids: pa.Array) -> None:
         if ids.null_count:

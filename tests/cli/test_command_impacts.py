@@ -87,12 +87,13 @@ def test_files_of_queries(run: Run, index: str, folder: Path) -> None:
     ran = run("search", "--queries", "bad.parquet", "-i", index)
     assert "bad.parquet: the queries: a term or weight is null" in ran.error
     write("bad", query_id=["q1"], impacts=[[("cat", float("nan"))]])
-    assert "must be a finite number" in run("search", "--queries", "bad.parquet", "-i", index).error
+    assert "must be a finite number" in run(
+        "search", "--queries", "bad.parquet", "-i", index
+    ).error
     Path("bad.jsonl").write_text('{"id": 1, "impacts": {"cat": "much"}}')
-    assert (
-        "a weight that is not a number"
-        in run("search", "--queries", "bad.jsonl", "-i", index).error
-    )
+    assert "a weight that is not a number" in run(
+        "search", "--queries", "bad.jsonl", "-i", index
+    ).error
     # where the file has no weights, its texts; without both, the error names the text
     Path("none.jsonl").write_text('{"id": 1, "words": "cat"}')
     assert "no field 'text'" in run("search", "--queries", "none.jsonl", "-i", index).error

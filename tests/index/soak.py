@@ -214,7 +214,9 @@ def soak(runs: int, readers: int, seed: int, folder: Path) -> dict[str, Any]:
     make(path, first)
     check(Index.open(path), journal, True)  # so that children have all kernels
     chance = random.Random(seed)
-    pids = [forked(read, path, log, stop, folder / f"checks{n}", seed + n) for n in range(readers)]
+    pids = [
+        forked(read, path, log, stop, folder / f"checks{n}", seed + n) for n in range(readers)
+    ]
     before = after = 0
     try:
         for run in range(runs):

@@ -345,10 +345,7 @@ def test_what_has_no_meaning_is_an_error(small: Index, tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(SettingsError, match=f"{name} cannot be combined with impacts"):
             Index.build(
-                table({}),
-                tmp_path / "no",
-                impacts="impacts",
-                **{name: given_value},  # type: ignore[arg-type]
+                table({}), tmp_path / "no", impacts="impacts", **{name: given_value}  # type: ignore[arg-type]
             )
     with pytest.raises(SettingsError, match="impacts"):
         Index.build(table({}), tmp_path / "no", impacts=3)  # type: ignore[arg-type]
@@ -410,7 +407,9 @@ def test_wrong_weights_name_the_file_and_the_row(
 )  # fmt: skip
 def test_columns_of_other_types(tmp_path: Path, column: pa.Array) -> None:
     with pytest.raises(DataError, match=r"'impacts' is .*expected a map from strings"):
-        Index.build(pa.table({"id": [1], "impacts": column}), tmp_path / "index", impacts="impacts")
+        Index.build(
+            pa.table({"id": [1], "impacts": column}), tmp_path / "index", impacts="impacts"
+        )
 
 
 def test_the_column_is_stored_only_where_it_is_named(tmp_path: Path) -> None:
@@ -453,7 +452,9 @@ def test_tiny_weights_are_hits_all_the_same(tmp_path: Path, wrapped: bool) -> No
             id: {t: chance.choice([1e-9, 1e-44, 0.5, 2.0]) for t in terms if chance.random() < 0.5}
             for id in range(30)
         }
-        index = Index.build(table(own), tmp_path / str(trial), impacts="impacts", threads=1)
+        index = Index.build(
+            table(own), tmp_path / str(trial), impacts="impacts", threads=1
+        )
         for _ in range(10):
             roles = {term: chance.choice(["must", "should", "must_not", ""]) for term in terms}
             weights = {term: chance.choice([1.0, 2.5, 1e-30]) for term in terms}

@@ -616,7 +616,9 @@ def test_explanations_of_models_by_formula_have_what_they_use(index: Index, mode
 def test_the_formula_of_bm25_has_no_needless_parentheses(index: Index) -> None:
     hit = index.search("cat", 1).ids[0][0]
     assert "tf + k1 · (1 - b" in str(index.explain("cat", hit))
-    assert "tf + (k1 + δ) · (1 - b" in str(index.explain("cat", hit, model=BM25(variant="bm25l")))
+    assert "tf + (k1 + δ) · (1 - b" in str(
+        index.explain("cat", hit, model=BM25(variant="bm25l"))
+    )
 
 
 def test_what_cannot_be_explained(index: Index) -> None:

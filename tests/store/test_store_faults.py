@@ -119,7 +119,9 @@ def test_executors_return_futures(executor: type[Synchronous]) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_first_commit_survives_a_power_cut(disk: SimulatedDisk, tmp_path: Path, depth: int) -> None:
+def test_first_commit_survives_a_power_cut(
+    disk: SimulatedDisk, tmp_path: Path, depth: int
+) -> None:
     """The folders that were made for it are flushed too."""
     path = disk.root.joinpath(*["folder"] * depth)
     write(path, b"new")
