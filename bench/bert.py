@@ -160,11 +160,10 @@ def fixed(options: argparse.Namespace, report: Report, peers: dict[str, Pool]) -
             return vectors
 
         expected = peers["PyTorch"](ids, mask) if peers else ours()
-        contenders = [Contender("fastseq", ours, lambda v, e=expected: check(v, e))] + [
-            Contender(
-                name, lambda p=peer, i=ids, m=mask: p(i, m), lambda v, e=expected: check(v, e)
-            )
-            for name, peer in peers.items()
+        checked = partial(check, expected=expected)
+        contenders = [Contender("fastseq", ours, checked)]
+        contenders += [
+            Contender(name, partial(peer, ids, mask), checked) for name, peer in peers.items()
         ]
         found = harness.compare(contenders, options.rounds)
         print(f"\n{texts} texts of {tokens} tokens")
@@ -197,8 +196,9 @@ def corpus(
     def ours() -> np.ndarray:
         reader = Corpus.open(source, None, "text", ())
         encoder.predict_batches(reader).write(target, overwrite=True)
-        vectors = pq.read_table(target)["vector"].combine_chunks()
-        return vectors.values.to_numpy().reshape(-1, encoder.size)
+        column = pq.read_table(target)["vector"].combine_chunks()
+        vectors: np.ndarray = column.values.to_numpy().reshape(-1, encoder.size)
+        return vectors
 
     expected = ours()
     contenders = [Contender("fastseq", ours, lambda v: check(v, expected))]

@@ -120,7 +120,14 @@ class Encoder:
         self._is_tanh = is_tanh
         self._drops_nothing = np.uint64(0), *limit_and_scale(0.0)
         self._layers = [
-            _Layer(*(_Product(part, team) if isinstance(part, Affine) else part for part in layer))
+            _Layer(
+                _Product(layer.attention, team),
+                _Product(layer.attention_output, team),
+                layer.attention_norm,
+                _Product(layer.inner, team),
+                _Product(layer.outer, team),
+                layer.outer_norm,
+            )
             for layer in layers
         ]
         self._of_thread = threading.local()

@@ -88,7 +88,7 @@ class BertConfig:
         for name in ("is_decoder", "add_cross_attention"):
             if content.get(name):
                 raise FormatError(f"{where}: {name} is set: a decoder, expected an encoder")
-        rates = {
+        rates: dict[str, Any] = {
             own: _number(content, name, where, getattr(cls(), own), below=1)
             for name, own in _RATES.items()
         }
