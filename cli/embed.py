@@ -52,8 +52,9 @@ POOLINGS = ("mean", "cls", "max")
     "windows are encoded, whose vectors are averaged.",
 )  # fmt: skip
 @click.option(
-    "--prompt", metavar="TEXT", default="",
-    help="What every text begins with, or the name of one of the checkpoint's prompts.",
+    "--prompt", metavar="TEXT",
+    help="What every text begins with, or the name of one of the checkpoint's prompts.  "
+    "[default: the checkpoint's default prompt]",
 )  # fmt: skip
 def embed(
     common: Common,
@@ -70,7 +71,7 @@ def embed(
     normalize: bool | None,
     max_length: int | None,
     on_truncate: str,
-    prompt: str,
+    prompt: str | None,
 ) -> None:
     """Encode the texts of CORPUS with the encoder MODEL, a checkpoint of BERT.
 

@@ -10,20 +10,18 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", section 3; Devlin et a
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.nn.attention import attention_forward, attention_scratch
 from fastseq.kernels.nn.gelu import gelu_forward
 from fastseq.kernels.nn.layer_norm import layer_norm_forward
 from fastseq.kernels.nn.rows import gather_sums
 from fastseq.kernels.simd import gemm
 from fastseq.nn.layers import limit_and_scale
-from fastseq.nn.products import Panels, padded_bias, scratch
+from fastseq.nn.products import Panels, padded_bias, scratch, thread_space
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64, offsets_of
 
@@ -91,6 +89,11 @@ class _Layer(NamedTuple):
     outer_norm: Norm
 
 
+def _array(name: str, *shape: int) -> Float32:
+    """Working memory of the calling thread, reused."""
+    return thread_space().array(("encoder", name), *shape)
+
+
 class Encoder:
     """A transformer encoder with normalisation after each sublayer (BERT's).
 
@@ -116,7 +119,7 @@ class Encoder:
         self.team = team
         self._embeddings = embeddings
         self._heads = heads
-        self._epsilon = np.float32(epsilon)
+        self._epsilon = epsilon
         self._is_tanh = is_tanh
         self._drops_nothing = np.uint64(0), *limit_and_scale(0.0)
         self._layers = [
@@ -130,7 +133,6 @@ class Encoder:
             )
             for layer in layers
         ]
-        self._of_thread = threading.local()
 
     def chunks(self, offsets: Int64) -> list[Int64]:
         """The numbers of B sequences with bounds `offsets`, in chunks of about ROWS rows: of
@@ -147,7 +149,7 @@ class Encoder:
         return found
 
     def forward(self, ids: Int32, kinds: Int32, offsets: Int64) -> Float32:
-        """The last layer's float32[N, H] of the calling thread, valid until its next call.
+        """The last layer's float32[N, H], valid until the thread's next forward pass.
 
         ids      int32[N]    rows of the table of words
         kinds    int32[N]    rows of the table of types, or int32[0]: all 0
@@ -155,7 +157,7 @@ class Encoder:
         """
         rows, width = len(ids), self.size
         tables = self._embeddings
-        x, y = self._array("x", rows, width), self._array("y", rows, width)
+        x, y = _array("x", rows, width), _array("y", rows, width)
         lengths = np.diff(offsets)
         places = (np.arange(rows) - np.repeat(offsets[:-1], lengths)).astype(np.int32)
         kinds = kinds if len(kinds) else np.zeros(rows, np.int32)
@@ -164,21 +166,21 @@ class Encoder:
             tables.positions.reshape(-1), ids, kinds, places, 0, rows,
         )  # fmt: skip
         self._normalise(x, x[:0], tables.norm)
-        order = np.arange(len(offsets) - 1, dtype=np.int32)
+        order = np.arange(len(offsets) - 1)
         pairs = len(order) * self._heads
         longest = int(lengths.max(initial=0))
-        own = self._array("scratch", attention_scratch(longest, width // self._heads))
+        own = _array("scratch", attention_scratch(longest, width // self._heads))
         lse = _NONE.reshape(0, self._heads)
         for layer in self._layers:
-            qkv = self._array("qkv", rows, 3 * width)
+            qkv = _array("qkv", rows, 3 * width)
             layer.attention(qkv, x)
-            attended = self._array("attended", rows, width)
+            attended = _array("attended", rows, width)
             attention_forward(
                 attended, lse, qkv, offsets, order, self._heads, *self._drops_nothing, own, 0, pairs
             )
             layer.attention_output(y, attended)
             self._normalise(y, x, layer.attention_norm)
-            inner = self._array("inner", rows, layer.inner.outputs)
+            inner = _array("inner", rows, layer.inner.outputs)
             layer.inner(inner, y)
             flat = inner.reshape(-1)
             gelu_forward(flat, flat, self._is_tanh, 0, len(flat))
@@ -212,11 +214,3 @@ class Encoder:
         layer_norm_forward(
             x, _NONE, _NONE, x, residual, norm.gamma, norm.beta, self._epsilon, 0, len(x)
         )
-
-    def _array(self, name: str, *shape: int) -> Float32:
-        """Working memory of the calling thread, reused."""
-        kept: dict[str, Float32] = self._of_thread.__dict__
-        size = int(np.prod(shape))
-        if name not in kept or kept[name].size < size:
-            kept[name] = aligned_zeros(size)
-        return kept[name][:size].reshape(shape)

@@ -89,8 +89,8 @@ class DocumentWriter:
     Columns of long strings and the others are two parts, each with groups of its own: a filter on a
     number need not read around the texts. A group ends after 4,096 rows, or with the row that
     brings its strings to 128 KB, however the rows are split into tables: the same rows always give
-    the same bytes. The first group that 128 KB end decides: long are columns with more than 64
-    bytes a row in it. Without such a group, or such columns, there is one part.
+    the same bytes. The first group decides, where 128 KB end it: long are columns with more than 64
+    bytes a row in it. Else, or without such columns, there is one part.
 
     Parameters
     ----------

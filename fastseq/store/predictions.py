@@ -82,6 +82,8 @@ class Predictions:
                     f"the column {quoted(name)} cannot be kept: the predictions have one of that "
                     "name"
                 )
+        if ID in outputs:
+            raise SettingsError(f"a column of predictions cannot be called {ID!r}, which is the id")
         id_type = pa.int64() if id_name is None else reader.kept.field(id_name).type
         fields = [pa.field(ID, id_type), *(reader.kept.field(name) for name in self._keep)]
         fields += [pa.field(name, _arrow_type(kind)) for name, kind in outputs.items()]

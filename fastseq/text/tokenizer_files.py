@@ -11,6 +11,7 @@ from fastseq.errors import FormatError, SettingsError, quoted, warn
 from fastseq.text.wordpiece import UNKNOWN, AddedToken, Specials, WordPiece
 
 # classes of transformers whose vocab.txt is BERT's
+_LONGEST_ADDED = 1000  # characters
 _CLASSES = ("Bert", "ConvBert", "DistilBert", "Electra", "Lxmert", "MobileBert", "SqueezeBert")
 _ROLES = {"begin": "cls_token", "end": "sep_token", "padding": "pad_token", "mask": "mask_token"}
 _NORMALIZER = {  # the parameter of each member of a BertNormalizer
@@ -94,7 +95,9 @@ def _part(path: Path, content: dict[str, Any], name: str, expected: str) -> dict
             part = steps[0]
     kind = part.get("type") if isinstance(part, dict) else part
     if kind == "Sequence":
-        kind = "Sequence of " + ", ".join(str(step.get("type")) for step in steps or ())
+        listed = steps if isinstance(steps, list) else [steps]
+        kinds = (step.get("type") if isinstance(step, dict) else step for step in listed)
+        kind = "Sequence of " + ", ".join(map(str, kinds))
     if kind != expected:
         raise FormatError(f"{path}: its {name} is {quoted(kind)}; expected {expected}, as of BERT")
     assert isinstance(part, dict)
@@ -160,6 +163,8 @@ def _added(path: Path, token: Any) -> AddedToken:
     if not isinstance(token, dict):
         raise FormatError(f"{path}: an added token is {quoted(token)}; expected an object")
     content = _typed(path, token, "content", str, None)
+    if len(content) > _LONGEST_ADDED:
+        raise FormatError(f"{path}: an added token of {len(content):,} characters")
     if token.get("normalized", False):
         raise FormatError(
             f"{path}: the added token {quoted(content)} is found in normalised text "

@@ -54,5 +54,7 @@ def test_wrong_input(run: Run, write: Write) -> None:
     assert "no such folder" in run("embed", "none", *embed[2:]).error
     assert "16 positions" in run(*embed, "--max-length", "99").error
     assert "body" in run(*embed, "--text-column", "body").error
-    Path("model/vocab.txt").write_text("\n".join(f"w{i}" for i in range(99)) + "\n[UNK]\n")
+    assert "'id'" in run(*embed, "--vector-column", "id").error
+    pieces = [*(f"w{i}" for i in range(99)), "[UNK]", "[CLS]", "[SEP]"]
+    Path("model/vocab.txt").write_text("\n".join(pieces))
     assert "tokens, the weights" in run(*embed).error

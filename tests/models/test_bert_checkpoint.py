@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastseq.errors import DataError, FormatError
+from fastseq.errors import DataError, FastseqWarning, FormatError
 from fastseq.models.bert.checkpoint import read_checkpoint
 from fastseq.models.bert.config import BertConfig
 from tests.bert_checkpoints import CONFIG, weights_of, write_checkpoint
@@ -24,6 +24,9 @@ def test_settings_are_those_of_config_json(tmp_path: Path) -> None:
     assert BertConfig.from_dict(config.to_dict(), "it") == config
     sizes = {name: value for name, value in CONFIG.items() if isinstance(value, int)}
     assert BertConfig.from_dict(sizes, "it") == config  # the others are defaults
+    (tmp_path / "m" / "config.json").write_text(json.dumps({**CONFIG, "num_hidden_layers": 1}))
+    with pytest.warns(FastseqWarning, match=r"encoder\.layer\.1.* is of a layer"):
+        read_checkpoint(tmp_path / "m")
     sentences = checkpoint.sentences
     assert (sentences.pooling, sentences.normalize, sentences.most) == ("mean", True, 10)
     assert dict(sentences.prompts) == {"query": "q: "}
@@ -42,6 +45,9 @@ def test_poolings_as_later_versions_write_them(tmp_path: Path, mode: str) -> Non
     [
         ({"model_type": "roberta"}, "type 'roberta', expected 'bert'"),
         ({"hidden_act": "relu"}, "activation 'relu' is not supported"),
+        ({"hidden_act": []}, r"activation \[\] is not supported"),
+        ({"num_hidden_layers": 1 << 30}, "num_hidden_layers is 1,073,741,824"),
+        ({"max_position_embeddings": 2}, "2 positions, expected 3"),
         ({"position_embedding_type": "relative_key"}, "'relative_key' are not supported"),
         ({"is_decoder": True}, "is_decoder is set"),
         ({"num_attention_heads": 5}, "hidden_size is 24, expected a multiple of"),
@@ -100,13 +106,20 @@ def _rewrite(name: str, content: object) -> Damage:
         (_rewrite("modules.json", {"a": 1}), "not a list of modules"),
         (_rewrite("1_Pooling/config.json", {"pooling_mode_lasttoken": True}), "lasttoken is not"),
         (_rewrite("1_Pooling/config.json", {}), "pooling of no mode"),
+        (_rewrite("1_Pooling/config.json", {"pooling_mode": 5}), "pooling_mode_5 is not"),
         (_rewrite("1_Pooling/config.json", {"pooling_mode": ["mean", "max"]}), "mean and"),
         (
             _rewrite("1_Pooling/config.json", {"pooling_mode": "mean", "include_prompt": False}),
             "without the tokens of a prompt",
         ),
-        (_rewrite("sentence_bert_config.json", {"max_seq_length": 1}), "max_seq_length is 1"),
+        (_rewrite("sentence_bert_config.json", {"max_seq_length": 2}), "a limit of 2 tokens"),
+        (_rewrite("tokenizer_config.json", {"model_max_length": "many"}), "a limit of 'many'"),
+        (_rewrite("sentence_bert_config.json", [1]), "not settings by name"),
         (_rewrite("config_sentence_transformers.json", {"prompts": {"q": 1}}), "not texts by name"),
+        (_rewrite("config_sentence_transformers.json", {"prompts": {"q": "\ud800"}}), "not texts"),
+        (_rewrite("config_sentence_transformers.json", {"default_prompt_name": "q"}), "no prompt"),
+        (_rewrite("modules.json", [{"type": "a.Transformer", "path": 1}]), "not a list of modules"),
+        (lambda path: (path / "modules.json").write_text("[" * 99999), "not JSON"),
     ],
 )
 def test_damaged_files(tmp_path: Path, damage: Damage, message: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from fastseq.errors import DataError, FastseqWarning, SettingsError
+from fastseq.errors import DataError, FastseqWarning, FormatError, SettingsError
 from fastseq.models.bert.encoding import TextEncoder
 from tests.bert_checkpoints import CONFIG, PIECES, hidden_of, weights_of, write_checkpoint
 
@@ -59,6 +60,11 @@ def test_settings_of_sentence_transformers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(vector, encoder.encode("the cat sat on"))
     np.testing.assert_array_equal(encoder.encode("sat on", prompt="the cat "), vector)
     assert np.linalg.norm(vector) == pytest.approx(1)
+    given = {"prompts": {"passage": "a "}, "default_prompt_name": "passage"}
+    (tmp_path / "m" / "config_sentence_transformers.json").write_text(json.dumps(given))
+    default = TextEncoder.load(tmp_path / "m")
+    np.testing.assert_array_equal(default.encode("sat on"), encoder.encode("a sat on"))
+    np.testing.assert_array_equal(default.encode("sat on", prompt=""), encoder.encode("sat on"))
     plain = TextEncoder.load(tmp_path / "m", normalize=False, pooling="mean", max_length=9)
     assert (plain.pooling, plain.normalize, plain.max_length) == ("mean", False, 9)
 
@@ -84,6 +90,12 @@ def test_texts_beyond_the_limit(tmp_path: Path) -> None:
     )
     np.testing.assert_array_equal(vectors[0], encoder.encode("the dog"))
     np.testing.assert_array_equal(vectors[2], encoder.encode("a cat"))
+    two = "the cat sat on the"
+    with pytest.warns(FastseqWarning):  # as many windows as texts
+        vectors = encoder.encode(["", two], on_truncate="split")
+    assert not vectors[0].any()
+    parts = encoder.encode(["the cat sat on", "the"])
+    np.testing.assert_allclose(vectors[1], parts[0] * 0.8 + parts[1] * 0.2, rtol=1e-5, atol=1e-6)
     with pytest.raises(DataError, match=r"row 1 .*11 tokens, the model takes 6"):
         encoder.encode(texts, on_truncate="error")
 
@@ -115,6 +127,20 @@ def test_wrong_settings(tmp_path: Path, wrong: dict[str, object], message: str) 
     write_checkpoint(tmp_path / "m")
     with pytest.raises(SettingsError, match=message):
         TextEncoder.load(tmp_path / "m", **wrong)  # type: ignore[arg-type]
+
+
+def test_tokenizers_that_do_not_fit(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "m", limit=9)
+    (tmp_path / "m" / "sentence_bert_config.json").write_text('{"do_lower_case": true}')
+    TextEncoder.load(tmp_path / "m")  # the tokenizer does it too
+    (tmp_path / "m" / "tokenizer_config.json").write_text('{"do_lower_case": false}')
+    with pytest.raises(FormatError, match="lower-casing"):
+        TextEncoder.load(tmp_path / "m")
+    (tmp_path / "m" / "sentence_bert_config.json").unlink()
+    pieces = [piece for piece in PIECES if piece != "[SEP]"]
+    (tmp_path / "m" / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    with pytest.raises(FormatError, match=r"no '\[SEP\]'"):
+        TextEncoder.load(tmp_path / "m")
 
 
 def test_old_names_and_other_types_of_weights(tmp_path: Path) -> None:

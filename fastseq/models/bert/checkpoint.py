@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FormatError, quoted
+from fastseq.errors import DataError, FormatError, quoted, warn
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.parameters import check_shapes, encoder_shapes, plain_names
 from fastseq.store.files import reason
@@ -30,6 +30,7 @@ POOLINGS = ("mean", "cls", "max")
 
 _MODE = "pooling_mode_"
 _MODES = {"mean": "mean", "cls": "cls", "cls_token": "cls", "max": "max"}
+_LEAST = 3  # tokens of the longest text: [CLS], one, [SEP]
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 
 
@@ -41,12 +42,16 @@ class Sentences:
     normalize  whether it is divided by its Euclidean norm
     most       tokens of a text with its special ones; a longer one is truncated
     prompts    {name: what texts of this kind begin with}, such as "query"
+    default_prompt  what texts begin with unless another prompt is given
+    lowercases  whether texts are lower-cased before the tokenizer
     """
 
     pooling: str = "mean"
     normalize: bool = False
     most: int = 512
     prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt: str = ""
+    lowercases: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,39 +100,40 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     found = check_shapes(arrays, shapes, str(weights_path))
     weights = {name: array.astype(np.float32, copy=False) for name, array in found.items()}
     others = {name: array for name, array in arrays.items() if name not in shapes}
+    beyond = [name for name in others if name.startswith("encoder.layer.")]
+    if beyond:
+        warn(f"{weights_path}: {beyond[0]} is of a layer that config.json does not have: ignored")
     return Checkpoint(folder, config, weights, others, sentences)
 
 
 def _sentences(folder: Path, config: BertConfig) -> Sentences:
     """The settings of sentence-transformers, or the defaults where there are none."""
-    most = config.positions
-    if (folder / LIMITS).exists():
-        given = _read_json(folder / LIMITS)
-        limit = given.get("max_seq_length") if isinstance(given, Mapping) else None
-        if limit is not None:
-            if type(limit) is not int or limit < 2:
-                raise FormatError(
-                    f"{folder / LIMITS}: max_seq_length is {quoted(limit)}, expected 2 or more"
-                )
-            most = min(limit, most)
-    elif (folder / TOKENIZER).exists():  # as later versions write it
-        given = _read_json(folder / TOKENIZER)
-        limit = given.get("model_max_length") if isinstance(given, Mapping) else None
-        if type(limit) is int and limit > 2:  # without a limit it is a huge number
-            most = min(limit, most)
-    prompts: Mapping[str, str] = {}
-    if (folder / PROMPTS).exists():
-        given = _read_json(folder / PROMPTS)
-        prompts = (given.get("prompts") if isinstance(given, Mapping) else None) or {}
-        if not isinstance(prompts, Mapping) or not all(
-            isinstance(text, str) for text in prompts.values()
-        ):
-            raise FormatError(f"{folder / PROMPTS}: prompts are not texts by name")
+    if config.positions < _LEAST:
+        raise FormatError(f"{folder / CONFIG}: {config.positions} positions, expected {_LEAST}")
+    limits = _settings(folder / LIMITS)
+    limit, source = limits.get("max_seq_length"), LIMITS
+    if limit is None:  # as later versions write it; without a limit it is a huge number
+        limit, source = _settings(folder / TOKENIZER).get("model_max_length"), TOKENIZER
+    limit = config.positions if limit is None else limit
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < _LEAST:
+        raise FormatError(
+            f"{folder / source}: a limit of {quoted(limit)} tokens, expected {_LEAST} or more"
+        )
+    most = int(min(limit, config.positions))
+    given = _settings(folder / PROMPTS)
+    prompts = given.get("prompts") or {}
+    if not isinstance(prompts, Mapping) or not all(map(_is_text, prompts.values())):
+        raise FormatError(f"{folder / PROMPTS}: prompts are not texts by name")
+    default = given.get("default_prompt_name")
+    if default is not None and (not isinstance(default, str) or default not in prompts):
+        raise FormatError(f"{folder / PROMPTS}: there is no prompt {quoted(default)}")
+    prompt = "" if default is None else prompts[default]
+    lowercases = bool(limits.get("do_lower_case"))
     if not (folder / MODULES).exists():
-        return Sentences(most=most, prompts=prompts)
+        return Sentences("mean", False, most, prompts, prompt, lowercases)
     modules = _read_json(folder / MODULES)
     try:
-        kinds = [(module["type"].rpartition(".")[2], module["path"]) for module in modules]
+        kinds = [(module["type"].rpartition(".")[2], Path(module["path"])) for module in modules]
     except (TypeError, KeyError, AttributeError):
         raise FormatError(f"{folder / MODULES}: not a list of modules") from None
     names = [kind for kind, _ in kinds]
@@ -142,10 +148,10 @@ def _sentences(folder: Path, config: BertConfig) -> Sentences:
             f"{folder / MODULES}: the modules are {', '.join(names)}, expected "
             f"{', '.join(_KNOWN_MODULES)} in this order"
         )
-    if kinds[0][1]:
+    if kinds[0][1].parts:
         raise FormatError(f"{folder / MODULES}: weights in a subfolder are not supported")
     pooling = _pooling(folder / kinds[1][1] / CONFIG)
-    return Sentences(pooling, "Normalize" in names, most, prompts)
+    return Sentences(pooling, "Normalize" in names, most, prompts, prompt, lowercases)
 
 
 def _pooling(path: Path) -> str:
@@ -158,7 +164,7 @@ def _pooling(path: Path) -> str:
     if mode is None:
         chosen = [name for name, value in given.items() if name.startswith(_MODE) and value]
     else:
-        chosen = [f"{_MODE}{name}" for name in ([mode] if isinstance(mode, str) else mode)]
+        chosen = [f"{_MODE}{name}" for name in (mode if isinstance(mode, list) else [mode])]
     modes = [_MODES.get(name.removeprefix(_MODE).removesuffix("_tokens")) for name in chosen]
     if len(modes) != 1 or modes[0] is None:
         raise FormatError(
@@ -166,6 +172,19 @@ def _pooling(path: Path) -> str:
             f"supported, only {', '.join(POOLINGS)}"
         )
     return modes[0]
+
+
+def _is_text(value: Any) -> bool:
+    """Whether it is a string without lone surrogates."""
+    return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
+
+
+def _settings(path: Path) -> Mapping[str, Any]:
+    """The object of a JSON file, without members where there is no file."""
+    given = _read_json(path) if path.exists() else {}
+    if not isinstance(given, Mapping):
+        raise FormatError(f"{path}: not settings by name")
+    return given
 
 
 def _read_json(path: Path) -> Any:
@@ -176,5 +195,5 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"{path}: no such file, expected a checkpoint of BERT") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({reason(error)})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: not JSON ({reason(error)})") from error

@@ -19,6 +19,7 @@ _RATES = {
     "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout"
 }  # fmt: skip
 _TYPE = "bert"
+_MOST_LAYERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,15 @@ class BertConfig:
         if found != _TYPE:
             raise FormatError(f"{where}: a model of type {quoted(found)}, expected {_TYPE!r}")
         sizes = {own: _size(content, name, where) for name, own in _SIZES.items()}
+        if sizes["layers"] > _MOST_LAYERS:
+            raise FormatError(f"{where}: num_hidden_layers is {sizes['layers']:,}")
         if sizes["hidden"] % sizes["heads"]:
             raise FormatError(
                 f"{where}: hidden_size is {sizes['hidden']}, expected a multiple of "
                 f"num_attention_heads, {sizes['heads']}"
             )
         activation = content.get("hidden_act", cls().activation)
-        if activation not in GELU_FORMS:
+        if not isinstance(activation, str) or activation not in GELU_FORMS:
             raise FormatError(
                 f"{where}: the activation {quoted(activation)} is not supported, only "
                 f"{', '.join(GELU_FORMS)}"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.errors import FormatError, RowError, SettingsError, located, warn
+from fastseq.errors import FormatError, RowError, SettingsError, located, quoted, warn
 from fastseq.kernels.nn.pooling import segment_maxima, segment_sums
 from fastseq.models.bert.checkpoint import POOLINGS, Checkpoint, read_checkpoint
 from fastseq.models.bert.parameters import (
@@ -85,6 +85,7 @@ class TextEncoder:
     pooling : how the vectors of tokens become that of a text: "mean", "cls" or "max"
     normalize : whether vectors have the Euclidean norm 1
     prompts : {name: what texts of a kind begin with}
+    default_prompt : what texts begin with unless another prompt is given
     tokenizer, network : the WordPiece and the Encoder
     report : EncodeReport of the last `encode`
     """
@@ -100,6 +101,14 @@ class TextEncoder:
         threads: int | None = None,
     ) -> None:
         config, given = checkpoint.config, checkpoint.sentences
+        for token in (tokenizer.specials.begin, tokenizer.specials.end):
+            if tokenizer.id_of(token) is None:
+                raise FormatError(f"{checkpoint.path}: the tokenizer has no {quoted(token)}")
+        if given.lowercases and not tokenizer.lowercase:
+            raise FormatError(
+                f"{checkpoint.path}: lower-casing of texts before the tokenizer (do_lower_case) is "
+                "not supported"
+            )
         if len(tokenizer) > config.words:
             raise FormatError(
                 f"{checkpoint.path}: the tokenizer has {len(tokenizer):,} tokens, the weights "
@@ -118,6 +127,7 @@ class TextEncoder:
             self.pooling = one_of("pooling", pooling, POOLINGS)
         self.normalize = given.normalize if normalize is None else flag("normalize", normalize)
         self.prompts: Mapping[str, str] = given.prompts
+        self.default_prompt = given.default_prompt
         self.path = checkpoint.path
         self.tokenizer = tokenizer
         self.report = EncodeReport()
@@ -165,14 +175,17 @@ class TextEncoder:
             threads=threads,
         )
 
-    def encode(self, texts: Any, *, prompt: str = "", on_truncate: str = "warn") -> Float32:
+    def encode(
+        self, texts: Any, *, prompt: str | None = None, on_truncate: str = "warn"
+    ) -> Float32:
         """The vectors of texts, float32[D, H]; of one string, float32[H].
 
         Parameters
         ----------
         texts : a string, strings, an Arrow column, or a source of Corpus.open. A text without a
-            token, as a null is, has a vector of zeros, with a warning
-        prompt : what each text begins with: the name of one of `prompts`, or the text itself
+            token, as a null of a column is, has a vector of zeros, with a warning
+        prompt : what each text begins with: the name of one of `prompts`, or the text itself; None:
+            `default_prompt`
         on_truncate : what happens with texts of more than `max_length` tokens: "warn" leaves out
             the end, with a warning; "error"; "split" encodes windows of `max_length` tokens, and
             averages their vectors by their numbers of tokens
@@ -197,7 +210,7 @@ class TextEncoder:
         self,
         reader: RowReader,
         *,
-        prompt: str = "",
+        prompt: str | None = None,
         on_truncate: str = "warn",
         column: str = "vector",
         kind: str = "float32",
@@ -228,7 +241,9 @@ class TextEncoder:
 
     # ---- of some texts
 
-    def _prompt(self, prompt: str) -> str:
+    def _prompt(self, prompt: str | None) -> str:
+        if prompt is None:
+            return self.default_prompt
         return self.prompts.get(string("prompt", prompt), prompt)
 
     def _vectors(
@@ -264,7 +279,7 @@ class TextEncoder:
             pooled[numbers] = pool_rows(hidden, own, self.pooling)
 
         self.network.encode(inputs.ids, inputs.offsets, pool)
-        if len(owner) == len(texts):
+        if (windows == 1).all():
             vectors = pooled
         else:
             vectors = np.full((len(texts), self.size), np.float32(empty))
