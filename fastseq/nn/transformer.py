@@ -39,11 +39,15 @@ from fastseq.threads import Team, locked
 from fastseq.types import Float32, Int64
 
 ROWS = 96  # of a block: the rows of a product that share a panel in the cache
+GROUP = 96  # rows that pass through all layers together, without training
+_LEAST_GROUPS = 4  # for each thread
 _SHARES = 8  # work items of attention for each thread
 _OVERHEAD = 32  # rows whose scores cost as much as the start of a pair
+_LEAST_ROWS = 8  # of a block
 _INIT = "truncated_normal"
 
 Work = Callable[[int, int], None]
+_ALONE = Team(1)  # the calling thread
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,22 @@ class Sequences:
             edges = np.unique(np.concatenate([[0], cuts, [pairs]])).tolist()
             items = list(pairwise(edges))
         return cls(bounds, order, int(lengths.max()), items)
+
+    def part(self, first: int, last: int, heads: int) -> Sequences:
+        """The sequences first to last - 1, for one thread."""
+        offsets = self.offsets[first : last + 1] - self.offsets[first]
+        return Sequences.of(offsets, int(offsets[-1]), heads, _ALONE)
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Ranges of neighbouring sequences with GROUP rows or more (but for the last), the most
+        costly first."""
+        found, first = [], 0
+        ends = self.offsets.tolist()
+        for number in range(1, len(ends)):
+            if ends[number] - ends[first] >= GROUP or number == len(ends) - 1:
+                found.append((first, number))
+                first = number
+        return sorted(found, key=lambda group: ends[group[0]] - ends[group[1]])
 
 
 class _Projections(Dense):
@@ -216,7 +236,7 @@ class SelfAttention(Composite):
         sequences = Sequences.of(offsets, len(rows), self.heads, self.team)
         y = self.output("y", *rows.shape, reuse=training)
         self.prepare(backward=False)
-        self.attend(y, rows, sequences, training, key)
+        self.attend(y, rows, sequences, training, key, self.team, self._shared)
         return y
 
     @locked
@@ -236,13 +256,17 @@ class SelfAttention(Composite):
         self._projections.prepare(backward)
 
     def attend(
-        self, out: Float32, x: Float32, sequences: Sequences, training: bool, key: int
-    ) -> None:
-        """Write out float32[N, H]; with `training` save what `attend_back` needs."""
-        space = self._own if training else self._shared
+        self, out: Float32, x: Float32, sequences: Sequences, training: bool, key: int, team: Team,
+        space: Workspace,
+    ) -> None:  # fmt: skip
+        """Write out float32[N, H]; with `training` save what `attend_back` needs.
+
+        team, space  threads, and memory of a pass without training
+        """
+        space = self._own if training else space
         qkv = space.array("qkv", len(x), 3 * self.size)
         lse = space.array("lse", len(x) if training else 0, self.heads)
-        by_rows(self.team, len(x), lambda a, b: self._projections.project_rows(qkv[a:b], x[a:b]))
+        by_rows(team, len(x), lambda a, b: self._projections.project_rows(qkv[a:b], x[a:b]))
         settings = self._dropping(key, training)
 
         def work(first: int, last: int) -> None:
@@ -252,7 +276,7 @@ class SelfAttention(Composite):
                 thread_space().array("attention", size), first, last,
             )  # fmt: skip
 
-        _run(self.team, sequences.items, work)
+        _run(team, sequences.items, work)
         if training:
             self._saved = _Attended(x, qkv, out, lse, sequences, key)
 
@@ -376,7 +400,8 @@ class TransformerLayer(Composite):
         rows = self.rows(x, self.size, "the input")
         sequences = Sequences.of(offsets, len(rows), self.attention.heads, self.team)
         y = self.output("y", *rows.shape, reuse=training)
-        self.pass_forward(y, rows, sequences, training, key)
+        self.prepare(backward=False)
+        self.pass_forward(y, rows, sequences, training, key, self.team, self._shared)
         return y
 
     @locked
@@ -387,22 +412,30 @@ class TransformerLayer(Composite):
         if len(gradients) != len(saved.s1):
             raise DataError(f"a gradient of {len(gradients)} rows, expected {len(saved.s1)}")
         dx = self.output("dx", *gradients.shape)
+        self.prepare(backward=True)
         self.pass_backward(dx, gradients)
         return dx
+
+    def prepare(self, backward: bool) -> None:
+        """Pack the weights as they are now for `pass_forward`, or for `pass_backward`."""
+        for dense in self.dense_parts():
+            dense.prepare(backward)
 
     def dense_parts(self) -> list[Dense]:
         """The layers whose weights are packed for products."""
         return [self.attention._projections, self._out, self._up, self._down]
 
     def pass_forward(
-        self, y: Float32, x: Float32, sequences: Sequences, training: bool, key: int
-    ) -> None:
-        """Write y float32[N, H]; with `training` save what `pass_backward` needs."""
+        self, y: Float32, x: Float32, sequences: Sequences, training: bool, key: int, team: Team,
+        space: Workspace,
+    ) -> None:  # fmt: skip
+        """Write y float32[N, H]; with `training` save what `pass_backward` needs.
+
+        team, space  threads, and memory of a pass without training
+        """
         N, H, width = len(x), self.size, self.intermediate
-        for dense in self.dense_parts():
-            dense.prepare(backward=False)
-        attended = (self._own if training else self._shared).array("attended", N, H)
-        self.attention.attend(attended, x, sequences, training, mixed_key(key, 0))
+        attended = (self._own if training else space).array("attended", N, H)
+        self.attention.attend(attended, x, sequences, training, mixed_key(key, 0), team, space)
         dropping = training and self.dropout > 0
         kept = self._arrays(attended, key) if training else None
         none = np.empty(0, np.float32)
@@ -429,7 +462,7 @@ class TransformerLayer(Composite):
                 self._drop(kept.s2, kept.s2, mixed_key(key, 2), first, last)
             self._norm2.normalise(y[rows], mean2, rstd2, s2, y1, 0, n)
 
-        by_rows(self.team, N, work)
+        by_rows(team, N, work)
         if kept is not None:
             self._saved = kept
 
@@ -438,8 +471,6 @@ class TransformerLayer(Composite):
         saved = saved_by_forward(self._saved)
         self._saved = None
         N, H, width = len(dy), self.size, self.intermediate
-        for dense in self.dense_parts():
-            dense.prepare(backward=True)
         shared = self._shared
         dy1, dz = shared.array("dy1", N, H), shared.array("dz", N, width)
         dattended = shared.array("dattended", N, H)
@@ -539,17 +570,42 @@ class TransformerEncoder(Composite):
         rows = self.rows(x, self.size, "the input")
         sequences = Sequences.of(offsets, len(rows), self.layers[0].attention.heads, self.team)
         out = self.output("y", *rows.shape, reuse=training)
+        for layer in self.layers:
+            layer.prepare(backward=False)
+        if not training:
+            groups = sequences.groups()
+            if self.team.threads == 1 or len(groups) >= _LEAST_GROUPS * self.team.threads:
+                _run(self.team, groups, lambda a, b: self._through(out, rows, sequences, a, b))
+                return out
         for number, layer in enumerate(self.layers):
             y = out
             if number < len(self.layers) - 1:
                 y = self._space.array(
                     ("y", training, number if training else number % 2), *out.shape
                 )
-            layer.pass_forward(y, rows, sequences, training, mixed_key(key, number))
+            layer.pass_forward(
+                y, rows, sequences, training, mixed_key(key, number), self.team, self._space
+            )
             rows = y
         if training:
             self._rows = len(rows)
         return out
+
+    def _through(
+        self, out: Float32, x: Float32, sequences: Sequences, first: int, last: int
+    ) -> None:
+        """Pass the sequences first to last - 1 through all layers, on the calling thread: their
+        rows stay in its cache, and no thread waits for another between layers."""
+        part = sequences.part(first, last, self.layers[0].attention.heads)
+        rows = slice(sequences.offsets[first], sequences.offsets[last])
+        space, y = thread_space(), x[rows]
+        for number, layer in enumerate(self.layers):
+            given = y
+            if number == len(self.layers) - 1:
+                y = out[rows]
+            else:
+                y = space.array(("layer", number % 2), *given.shape)
+            layer.pass_forward(y, given, part, False, 0, _ALONE, space)
 
     @locked
     def backward(self, dy: npt.ArrayLike) -> Any:
@@ -560,6 +616,8 @@ class TransformerEncoder(Composite):
         if len(gradients) != rows:
             raise DataError(f"a gradient of {len(gradients)} rows, expected {rows}")
         out = self.output("dx", *gradients.shape)
+        for layer in self.layers:
+            layer.prepare(backward=True)
         for number, layer in reversed(list(enumerate(self.layers))):
             dx = out if number == 0 else self._space.array(("dx", number % 2), *out.shape)
             layer.pass_backward(dx, gradients)
@@ -589,8 +647,9 @@ class TransformerEncoder(Composite):
 
 
 def by_rows(team: Team, rows: int, work: Work) -> None:
-    """work(first, last) on blocks of rows, at most ROWS each, on a team's threads."""
-    step = max(8, min(ROWS, -(-rows // team.threads)))
+    """work(first, last) on blocks of at most ROWS rows, of nearly equal size, on a team."""
+    blocks = max(1, -(-rows // ROWS), min(team.threads, rows // _LEAST_ROWS))
+    step = max(1, -(-rows // blocks))
     _run(team, [(start, min(rows, start + step)) for start in range(0, rows, step)], work)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, SettingsError
+from fastseq.nn import transformer
 from fastseq.nn.layer import Layer, joined
 from fastseq.nn.layers import Gelu, LayerNorm
 from fastseq.nn.transformer import (
@@ -310,6 +311,30 @@ def test_items_cover_all_pairs(threads: int) -> None:
     assert (found.items[0][0], found.items[-1][1]) == (0, 18)
     assert found.longest == 500
     assert [lengths[i] for i in found.order] == sorted(lengths, reverse=True)
+
+
+def test_groups_are_neighbours_of_enough_rows() -> None:
+    lengths = [1, 500, 3, 3, 90, 1, 96, 4]
+    sequences = Sequences.of(offsets_of(lengths), sum(lengths), 3, Team(2))
+    assert sequences.groups() == [(0, 2), (5, 7), (2, 5), (7, 8)]
+    part = sequences.part(2, 5, 3)
+    assert part.offsets.tolist() == [0, 3, 6, 96]
+    assert (part.longest, part.items) == (90, [(0, 9)])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_groups_have_the_bits_of_one_pass(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = [30, 1, 60, 5, 100, 7] * 4
+    offsets, x = offsets_of(lengths), drawn(0, sum(lengths), 24)
+    layer = encoder(threads)
+    found = layer.forward(x, offsets, training=False)
+    used = []
+    through = TransformerEncoder._through
+    monkeypatch.setattr(TransformerEncoder, "_through", lambda *a: (used.append(a), through(*a))[1])
+    np.testing.assert_array_equal(layer.forward(x, offsets, training=False), found)
+    assert len(used) == len(Sequences.of(offsets, len(x), 2, Team(1)).groups()) == 9
+    monkeypatch.setattr(transformer, "GROUP", 1 << 30)
+    np.testing.assert_array_equal(layer.forward(x, offsets, training=False), found)
 
 
 def test_keys_give_other_masks() -> None:
