@@ -1,9 +1,9 @@
 """These tests run in Numba's simulator: NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda. On a GPU they are
 the first check of bench.gpu: FASTSEQ_GPU=1 pytest tests/cuda. With FASTSEQ_GPU=emulated what
 numba-cuda compiled for one runs on the CPU: see tests/emulator. That is the code that a GPU gets,
-in `make test-cuda`; in the simulator, which is as slow, a sample of the same tests runs: a third of
-the parameter sets of a test, and of the tests of whole models a sixth. What tests benchmarks rather
-than kernels runs in the simulator alone."""
+in `make test-cuda`. Both are slow, so a sample of the parameter sets of each test runs: half of them
+emulated, of the tests of whole models a third; in the simulator a quarter and an eighth. What
+tests benchmarks rather than kernels runs in the simulator alone."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ if GPU == "emulated":
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sample in the simulator, unless a test was named; see tests/sampling.py."""
-    if not SIMULATED or sampling.ALL or any("::" in argument for argument in config.args):
+    """Sample where there is no GPU, unless a test was named; see tests/sampling.py."""
+    if GPU == "1" or sampling.ALL or any("::" in argument for argument in config.args):
         return
     sets: dict[str, list[pytest.Item]] = {}
     for item in items:
@@ -40,7 +40,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         sets.setdefault(name, []).append(item)
     kept: set[pytest.Item] = set()
     for name, cases in sets.items():
-        parts = 6 if name.endswith(WHOLE_MODELS) else 3
+        whole, others = (8, 4) if SIMULATED else (3, 2)
+        parts = whole if name.endswith(WHOLE_MODELS) else others
         kept |= set(sampling.some(cases, -(-len(cases) // parts), name))
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]
