@@ -1,8 +1,8 @@
 """These tests run in Numba's simulator: NUMBA_ENABLE_CUDASIM=1 pytest tests/cuda. On a GPU they are
 the first check of bench.gpu: FASTSEQ_GPU=1 pytest tests/cuda. With FASTSEQ_GPU=emulated what
 numba-cuda compiled for one runs on the CPU: see tests/emulator. That is the code that a GPU gets,
-in `make test-cuda`. Both are slow, so a sample of the parameter sets of each test runs: half of them
-emulated, of the tests of whole models a third; in the simulator a quarter and an eighth. What
+in `make test-cuda`. Both are slow, so a sample of the parameter sets of each test runs: emulated a
+half, and of the tests of whole models a third; in the simulator a quarter and an eighth. What
 tests benchmarks rather than kernels runs in the simulator alone."""
 
 from __future__ import annotations
