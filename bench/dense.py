@@ -101,7 +101,7 @@ def multiplied(vectors: Any, queries: Any, k: int) -> Any:
 def usearch(vectors: Any, queries: Any, k: int) -> Callable[[], Any] | None:
     """The exact search of usearch; None where it is not installed."""
     try:
-        from usearch.index import search
+        from usearch.index import search  # type: ignore[import-not-found]
     except ImportError:
         return None
     return lambda: search(vectors, queries, k, "ip", exact=True, threads=1).keys

@@ -13,7 +13,7 @@ import click
 from fastseq.errors import DataError, located, quoted
 
 from . import options
-from .dense import document_encoder
+from .encoders import document_encoder
 from .options import Common, command
 from .output import write_pairs
 from .progress import progress

@@ -13,7 +13,7 @@ from fastseq.errors import FormatError, SettingsError
 from fastseq.text.settings import INDEX_TOKENIZER
 
 from . import options, parameters
-from .dense import load_encoder
+from .encoders import load_encoder
 from .options import Common, command
 from .output import write_pairs
 from .progress import progress

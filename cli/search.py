@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from fastseq.text.weighting import (
 )
 
 from . import options, parameters
-from .dense import query_encoder
+from .encoders import vector_search
 from .options import Common, command
 from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
@@ -392,19 +391,11 @@ def search(
 
         language["synonyms"] = SynonymMap.load(synonyms)
     searched |= {"expand": expand, "feedback": _feedback(feedback, changes), **language}
-    search_of: Callable[[Index], Any] = attrgetter("search")
-    if dense or hybrid is not None:
-        given = {"weight": hybrid_weight, "depth": hybrid_depth}
-        own = {name: value for name, value in given.items() if value is not None}
-
-        def search_of(index: Index) -> Any:
-            encoder = query_encoder(common, index, dense_model)
-            if hybrid is not None:
-                return partial(index.search_hybrid, encoder=encoder, fusion=hybrid, **own)
-            return partial(index.search_dense, encoder=encoder)
-
-        if dense:
-            searched = {"filter": condition, "threads": common.threads}
+    by_words = not dense and hybrid is None
+    if dense:
+        searched = {"filter": condition, "threads": common.threads}
+    fusion = {"fusion": hybrid, "weight": hybrid_weight, "depth": hybrid_depth}
+    search_of = partial(vector_search, common, encoder=dense_model, fusion=fusion)
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
@@ -414,13 +405,14 @@ def search(
             _name_notices(common, notices)
             return
         pages: dict[str, Any] = {}
-        if not dense and hybrid is None:
+        if by_words:
             pages = {
                 "sort": sort or None, "group": group, "offset": offset,
                 "after": None if after == "start" else after, "facets": facets,
                 "facet_values": facet_values,
             }  # fmt: skip
-        hits = search_of(index)(text, k=_most_hits(k, index), **searched, **pages)
+        find: Any = index.search if by_words else search_of(index)
+        hits = find(text, k=_most_hits(k, index), **searched, **pages)
         trees = None
         if explain:
             trees = [hits.explain(rank) for rank in range(1, int(hits.counts[0]) + 1)]
@@ -441,9 +433,9 @@ def search(
         index = Index.open(index_path)
         query_ids, texts = read_queries(queries, index.impacts_column)
         k = _most_hits(k, index)
-        if not dense and hybrid is None:
+        if by_words:
             searched["device"] = device
-        find: Any = partial(search_of(index), k=k, **searched)
+        find = partial(index.search if by_words else search_of(index), k=k, **searched)
         if output is not None:
             _write_run(common, output, query_ids, texts, find, max(_BATCH // k, 1))
         else:

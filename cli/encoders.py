@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,21 @@ def query_encoder(common: Common, index: Index, path: Path | None) -> TextEncode
             "--dense-model names the encoder of queries"
         )
     return load_encoder(common, path or _known(settings, "--dense-model"))
+
+
+def vector_search(
+    common: Common, index: Index, encoder: Path | None, fusion: Mapping[str, Any]
+) -> Any:
+    """The function that searches for the vectors of texts; with a fusion, by words too.
+
+    encoder : as of `query_encoder`
+    fusion : parameters of `Index.search_hybrid`, None for their defaults; all None: vectors alone
+    """
+    found = query_encoder(common, index, encoder)
+    given = {name: value for name, value in fusion.items() if value is not None}
+    if not given:
+        return partial(index.search_dense, encoder=found)
+    return partial(index.search_hybrid, encoder=found, **given)
 
 
 def document_encoder(common: Common, index: Index, path: Path | None) -> TextEncoder | None:
