@@ -110,6 +110,7 @@ bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchma
 	-$(BENCH).queries --data "$(DATA)" --threads 2 --sections or and phrase prefix fuzzy not filter long
 	-$(BENCH).queries --data "$(DATA)" --sentences --sections or and phrase prefix fuzzy not filter long count
 	-$(BENCH).impacts
+	-$(BENCH).dense
 	-$(BENCH).ciff --data "$(DATA)"
 	-$(BENCH).indexing --data "$(DATA)"
 	-$(BENCH).living --data "$(DATA)"

@@ -13,6 +13,7 @@ import click
 from fastseq.errors import DataError, located, quoted
 
 from . import options
+from .encoders import document_encoder
 from .options import Common, command
 from .output import write_pairs
 from .progress import progress
@@ -43,10 +44,20 @@ _wait = click.option(
 )
 @options.corpus
 @_index
+@options.file(
+    "--dense",
+    metavar="MODEL",
+    help="Folder of the encoder that the index was built with.  [default: as it was then]",
+)
 @options.memory
 @_wait
 def add(
-    common: Common, corpus: tuple[Path, ...], index_path: Path, memory: str, wait: float
+    common: Common,
+    corpus: tuple[Path, ...],
+    index_path: Path,
+    dense: Path | None,
+    memory: str,
+    wait: float,
 ) -> None:
     """Add documents to an index.
 
@@ -57,7 +68,11 @@ def add(
 
     All documents are added in one commit: readers see all of them or none.
     """
-    with _change(common, index_path, wait, memory) as (_, writer, summary):
+    from fastseq import Index
+
+    opened = Index.open(index_path)
+    encoder = document_encoder(common, opened, dense)
+    with _change(common, index_path, wait, memory, opened, encoder) as (_, writer, summary):
         writer.add(list(corpus))
         summary += [(name, writer.summary[name]) for name in ("added", "replaced", "null_texts")]
 
@@ -156,8 +171,9 @@ def compact(common: Common, index_path: Path, reorder: bool, memory: str, wait: 
 
 @contextmanager
 def _change(
-    common: Common, path: Path, wait: float, memory: str, index: Index | None = None
-) -> Iterator[tuple[Index, IndexWriter, list[tuple[str, int]]]]:
+    common: Common, path: Path, wait: float, memory: str, index: Index | None = None,
+    encoder: Any = None,
+) -> Iterator[tuple[Index, IndexWriter, list[tuple[str, int]]]]:  # fmt: skip
     """(index, writer, summary) for one commit. Prints the counts that the block adds to the
     summary, and then the numbers of the index, which may be open already."""
     from fastseq import Index
@@ -170,7 +186,9 @@ def _change(
     index = index or Index.open(path)
     with (
         progress(common) as report,
-        index.writer(memory=budget, threads=common.threads, wait=wait, progress=report) as writer,
+        index.writer(
+            memory=budget, threads=common.threads, wait=wait, progress=report, dense=encoder
+        ) as writer,
     ):
         yield index, writer, counts
     if common.quiet:

@@ -13,6 +13,7 @@ from fastseq.errors import FormatError, SettingsError
 from fastseq.text.settings import INDEX_TOKENIZER
 
 from . import options, parameters
+from .encoders import load_encoder
 from .options import Common, command
 from .output import write_pairs
 from .progress import progress
@@ -24,6 +25,7 @@ from .progress import progress
     "fastseq index 'wiki/*.parquet' -o wiki --language english --store title",
     "fastseq index docs.parquet --id-column url --text-column title --text-column body",
     "fastseq index scifact/corpus.jsonl --text-column title --text-column text",
+    "fastseq index docs.parquet --dense all-MiniLM-L6-v2",
     "zcat docs.csv.gz | fastseq index - -o docs",
 )
 @options.corpus
@@ -64,6 +66,23 @@ from .progress import progress
     help="Search the documents in an order in which similar ones are close: faster, with the same "
     "results.",
 )
+@options.file(
+    "--dense",
+    metavar="MODEL",
+    help="Encoder, a checkpoint of BERT, with which each document gets a vector, for search "
+    "--dense and --hybrid.",
+)
+@click.option(
+    "--dense-column",
+    metavar="C",
+    help="Instead of --dense: a column of vectors, lists of numbers.",
+)
+@options.choice(
+    "--dense-dtype",
+    of=("float32", "float16"),
+    default="float32",
+    help="Type of the vectors' numbers on disk.",
+)
 @parameters.analysis_options(INDEX_TOKENIZER)
 @options.memory
 def index(
@@ -78,6 +97,9 @@ def index(
     positions: bool,
     impacts: str | None,
     reorder: bool,
+    dense: Path | None,
+    dense_column: str | None,
+    dense_dtype: str,
     memory: str,
     **analysis: Any,
 ) -> None:
@@ -100,11 +122,13 @@ def index(
         usual = parameters.analyzer_of(None, tokenizer=INDEX_TOKENIZER)
         given = {
             "--text-column": text_columns, "--field": fields,
-            "options of the analysis": analyzer != usual,
+            "options of the analysis": analyzer != usual, "--dense": dense,
         }  # fmt: skip
         for option, value in given.items():
             if value:
                 raise click.UsageError(f"--impacts cannot be combined with {option}")
+    if dense is not None and dense_column is not None:
+        raise click.UsageError("--dense cannot be combined with --dense-column")
     if "none" in store and len(store) > 1:
         raise click.UsageError("--store none stores no column: leave out the others")
     from fastseq import Index
@@ -114,6 +138,7 @@ def index(
     if not overwrite:
         _refuse_existing(index_path, corpus)
     common.announce_compilation()
+    encoder = None if dense is None else load_encoder(common, dense)
     with progress(common) as report:
         built = Index.build(
             list(corpus),
@@ -130,6 +155,9 @@ def index(
             fields=list(fields) or None,
             impacts=impacts,
             reorder=reorder,
+            dense=encoder,
+            dense_column=dense_column,
+            dense_dtype=dense_dtype,
         )
     if common.quiet:
         return
@@ -137,10 +165,14 @@ def index(
     common.commit = f"the index was written: commit {content['statistics']['commit']}"
     seconds = max(float(summary["seconds"]), 1e-9)
     counts = ("documents", "terms", "postings", "null_texts")
+    vectors = []
+    if built.dense is not None:
+        vectors = [("dimensions", f"{built.dense['size']:,}")]
     write_pairs(
         [
             ("index", index_path),
             *((name.replace("_", " "), f"{summary[name]:,}") for name in counts),
+            *vectors,
             ("size", format_size(content["bytes"])),
             ("time", f"{seconds:.2f} s ({summary['documents'] / seconds:,.0f} documents/s)"),
         ]

@@ -23,6 +23,7 @@ from fastseq.text.weighting import (
 )
 
 from . import options, parameters
+from .encoders import vector_search
 from .options import Common, command
 from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
@@ -54,6 +55,7 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     "fastseq search cat --filter 'year >= 2000' --sort -year --facet lang",
     'fastseq search "heat transfer" --model dph --feedback rm3',
     "fastseq search --like doc7",
+    'fastseq search "how to run another program" --hybrid rrf',
 )
 @click.argument("query", required=False)
 @options.folder("index", "-i", "--index", help="Folder of the index.")
@@ -109,6 +111,31 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     "--like",
     metavar="ID",
     help="Instead of a QUERY: documents like the one with this id.",
+)
+@click.option(
+    "--dense",
+    is_flag=True,
+    help="Search by vectors alone: the documents whose vectors have the largest cosine with the "
+    "query's. The index must have vectors.",
+)
+@options.choice(
+    "--hybrid",
+    of=("rrf", "sum"),
+    default=None,
+    help="Search by words and by vectors: rrf adds 1 / (60 + rank) of both rankings, sum their "
+    "scores, brought to 0 to 1.",
+)
+@options.number(
+    "--hybrid-weight",
+    kind=float,
+    help="Weight of the ranking by vectors, from 0 to 1; that of words has the rest.  "
+    "[default: 0.5]",
+)
+@options.number("--hybrid-depth", help="Documents of each ranking, at least -k.  [default: 100]")
+@options.file(
+    "--dense-model",
+    metavar="MODEL",
+    help="Folder of the encoder of queries.  [default: that of the index]",
 )
 @options.file(
     "--queries",
@@ -231,6 +258,11 @@ def search(
     feedback_terms: int | None,
     feedback_weight: float | None,
     like: str | None,
+    dense: bool,
+    hybrid: str | None,
+    hybrid_weight: float | None,
+    hybrid_depth: int | None,
+    dense_model: Path | None,
     queries: Path | None,
     output: Path | None,
     overwrite: bool,
@@ -275,6 +307,21 @@ def search(
             "--field": fields, "--operator and": operator != "or", "--explain": explain,
             "--count": count,
         })  # fmt: skip
+    single: dict[str, Any] = {
+        "--sort": sort, "--group": group, "--offset": offset, "--after": after, "--facet": facets,
+        "--count": count, "--snippets": snippets, "--explain": explain,
+    }  # fmt: skip
+    of_words = {name: value for name, value in single.items() if name != "--snippets"}
+    of_words |= {"--like": like, "--device": device != "cpu"}
+    _refuse("--hybrid", hybrid, of_words | {"--dense": dense})
+    _refuse("--dense", dense, of_words | {
+        "--expand": vectors, "--feedback": feedback, "--field": fields, "--syntax": syntax,
+        "--operator": operator != "or", "--synonyms": synonyms, "--model": model,
+    })  # fmt: skip
+    if hybrid is None and not (hybrid_weight is None and hybrid_depth is None):
+        raise click.UsageError("--hybrid-weight and --hybrid-depth require --hybrid")
+    if dense_model is not None and not dense and hybrid is None:
+        raise click.UsageError("--dense-model requires --dense or --hybrid")
     _refuse("--after", after, {"--offset": offset})
     _refuse("--count", count, {
         "--sort": sort, "--group": group, "--offset": offset, "--after": after, "--facet": facets,
@@ -284,10 +331,6 @@ def search(
         raise click.UsageError("--model bm25f requires --field")
     if device != "cpu" and queries is None:
         raise click.UsageError("--device requires --queries FILE")
-    single: dict[str, Any] = {
-        "--sort": sort, "--group": group, "--offset": offset, "--after": after, "--facet": facets,
-        "--count": count, "--snippets": snippets, "--explain": explain,
-    }  # fmt: skip
     for option, value in single.items():
         if value and query is None:
             raise click.UsageError(f"{option} requires a QUERY")
@@ -348,6 +391,11 @@ def search(
 
         language["synonyms"] = SynonymMap.load(synonyms)
     searched |= {"expand": expand, "feedback": _feedback(feedback, changes), **language}
+    by_words = not dense and hybrid is None
+    if dense:
+        searched = {"filter": condition, "threads": common.threads}
+    fusion = {"fusion": hybrid, "weight": hybrid_weight, "depth": hybrid_depth}
+    search_of = partial(vector_search, common, encoder=dense_model, fusion=fusion)
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
@@ -356,10 +404,15 @@ def search(
             click.echo(index.count(text, **language, notices=notices))
             _name_notices(common, notices)
             return
-        hits = index.search(
-            text, k=_most_hits(k, index), **searched, sort=sort or None, group=group, offset=offset,
-            after=None if after == "start" else after, facets=facets, facet_values=facet_values,
-        )  # fmt: skip
+        pages: dict[str, Any] = {}
+        if by_words:
+            pages = {
+                "sort": sort or None, "group": group, "offset": offset,
+                "after": None if after == "start" else after, "facets": facets,
+                "facet_values": facet_values,
+            }  # fmt: skip
+        find: Any = index.search if by_words else search_of(index)
+        hits = find(text, k=_most_hits(k, index), **searched, **pages)
         trees = None
         if explain:
             trees = [hits.explain(rank) for rank in range(1, int(hits.counts[0]) + 1)]
@@ -370,7 +423,7 @@ def search(
         _name_notices(common, hits.notices)
         if after is not None and (cursor := hits.cursor()) is not None:
             common.notify(f"next page: --after {cursor}")
-        if not common.quiet:
+        if not common.quiet and not dense:
             words = " ".join(hits.query_texts())
             _name_removed_words(common, words, index)
             _suggest_words(common, words, index, expand)
@@ -380,7 +433,9 @@ def search(
         index = Index.open(index_path)
         query_ids, texts = read_queries(queries, index.impacts_column)
         k = _most_hits(k, index)
-        find: Any = partial(index.search, k=k, device=device, **searched)
+        if by_words:
+            searched["device"] = device
+        find = partial(index.search if by_words else search_of(index), k=k, **searched)
         if output is not None:
             _write_run(common, output, query_ids, texts, find, max(_BATCH // k, 1))
         else:
@@ -391,7 +446,7 @@ def search(
             else:
                 write_rows(form, RUN_COLUMNS, rows, ids=(0, 1))
             _name_notices(common, hits.notices)
-        if not common.quiet:
+        if not common.quiet and not dense:
             both = [pair for pair in zip(query_ids, texts, strict=True) if isinstance(pair[1], str)]
             _count_removed_words(common, [id for id, _ in both], [text for _, text in both], index)
 

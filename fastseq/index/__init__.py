@@ -10,7 +10,8 @@ KIND = "index"
 VERSION = 3
 IMPACTS_VERSION = 4  # of an index of impacts, which earlier versions would read as one of text
 DIVIDED_VERSION = 5  # where columns of long strings have groups of their own in some segment
-VERSIONS = (1, 2, 3, 4, 5)  # that can be read
+DENSE_VERSION = 6  # of an index with vectors, which earlier versions would lose in a merge
+VERSIONS = (1, 2, 3, 4, 5, 6)  # that can be read
 
 
 def format_version(settings: Mapping[str, Any], is_divided: bool) -> int:
@@ -18,6 +19,8 @@ def format_version(settings: Mapping[str, Any], is_divided: bool) -> int:
 
     is_divided : whether stored columns of a segment are in several parts
     """
+    if settings.get("dense"):
+        return DENSE_VERSION
     if is_divided:
         return DIVIDED_VERSION
     return IMPACTS_VERSION if settings.get("impacts") else VERSION

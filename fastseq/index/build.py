@@ -22,6 +22,7 @@ import numpy.typing as npt
 from fastseq.errors import DataError, RowError, SettingsError, located, quoted
 from fastseq.index import KIND, format_version
 from fastseq.index import segment as layout
+from fastseq.index.dense import DenseBuild, VectorBuilder, dense_build
 from fastseq.index.impacts import QUERIES, ImpactsBuilder
 from fastseq.index.reordering import write_search_order
 from fastseq.index.segment_writer import (
@@ -83,6 +84,7 @@ def build(
     store: str | list[str] | None, analyzer: Analyzer | None, memory: str | int,
     threads: int | None, overwrite: bool, progress: Progress | None, positions: bool = True,
     fields: str | list[str] | None = None, impacts: str | None = None, reorder: bool = False,
+    dense: Any = None, dense_column: str | None = None, dense_dtype: str = "float32",
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
@@ -103,6 +105,11 @@ def build(
             if given is not None:
                 raise SettingsError(f"{name} cannot be combined with impacts, which have no text")
         analyzer, positions = QUERIES, False
+        if dense is not None:
+            raise SettingsError("dense cannot be combined with impacts, which have no text")
+    if dense_column is not None:
+        dense_column = string("dense_column", dense_column)
+    vectors = dense_build(dense, dense_column, dense_dtype)
     analyzer = (analyzer or Analyzer()).resolved(INDEX_TOKENIZER)
     saved_analyzer = analyzer.to_dict(functions=True)
     names = [] if fields is None else list(dict.fromkeys(strings("fields", fields)))
@@ -115,6 +122,7 @@ def build(
         None if store is None else strings("store", store),
         names,
         impacts=impacts,
+        vectors=dense_column,
     )
     stored_positions = flag("positions", positions) and not analyzer.has_ngrams
     settings = {
@@ -136,8 +144,9 @@ def build(
     with FolderWriter(path, KIND, format_version(settings, is_divided=False), overwrite) as writer:
         container = writer.container(segment_name(writer, 0))
         builder = SegmentBuilder(
-            documents, analyzer, stored_positions, writer, container, budget, threads, report
-        )
+            documents, analyzer, stored_positions, writer, container, budget, threads, report,
+            dense=vectors,
+        )  # fmt: skip
         entry = builder.run()
         if reorder:
             with writing(container.path):
@@ -145,8 +154,12 @@ def build(
             entry["reordered"] = True
         report("commit", entry["documents"], entry["documents"])
         writer.close(container)
+        if vectors is not None:
+            settings["dense"] = vectors.settings(builder.dimensions).to_dict()
         writer.format_version = format_version(settings, builder.is_divided)
         writer.commit(settings, statistics_of(writer.number, [entry]))
+    if vectors is not None and vectors.model is not None:
+        vectors.model.warn_of_texts()
     seconds = time.perf_counter() - started
     return {"null_texts": builder.null_texts, "seconds": seconds}
 
@@ -167,6 +180,7 @@ class SegmentBuilder:
     container : the segment's file, empty
     budget : bytes of memory, of `memory_budget`
     remedy : end of the message about a text that is not UTF-8
+    dense : how the documents get vectors; None where they have none
 
     Attributes
     ----------
@@ -176,7 +190,7 @@ class SegmentBuilder:
     def __init__(
         self, corpus: Documents, analyzer: Analyzer, positions: bool, writer: FolderWriter,
         container: ContainerWriter, budget: int, threads: int, report: Progress,
-        remedy: str = REPLACED,
+        remedy: str = REPLACED, dense: DenseBuild | None = None,
     ) -> None:  # fmt: skip
         self._corpus, self._container, self._remedy = corpus, container, remedy
         self._budget, self._threads, self._report = budget, threads, report
@@ -191,6 +205,10 @@ class SegmentBuilder:
                 layout.field_prefix(name), columns, analyzer, positions, spill,
                 budget // _SHARES // len(corpus.layout),
             ))  # fmt: skip
+        self._vectors: VectorBuilder | None = None
+        if dense is not None:
+            spill = partial(writer.temporary, f"{container.path.name}-vectors")
+            self._vectors = VectorBuilder(dense, spill)
         self._hashes: list[UInt64] = []
         self._rows = 0
         self._spilled = False
@@ -205,6 +223,8 @@ class SegmentBuilder:
         with ExitStack() as stack:
             for field in self._fields:
                 stack.callback(field.slices.close)
+            if self._vectors is not None:
+                stack.callback(self._vectors.close)
             self._collect()
             if self._spilled:
                 self._spill()
@@ -215,6 +235,9 @@ class SegmentBuilder:
             with ThreadPoolExecutor(self._threads, "fastseq-index") as pool:
                 both = zip(self._fields, vocabularies, strict=True)
                 numbers = [self._write(field, pool, own) for field, own in both]
+            if self._vectors is not None:
+                with writing(self._container.path):
+                    self._vectors.write(self._container)
         self._release_memory()
         name = self._container.path.name
         entry = {"name": name, "documents": self._rows, "deleted": 0, **numbers[0]}
@@ -244,6 +267,11 @@ class SegmentBuilder:
         """Whether the stored columns are in several parts."""
         return self._documents is not None and len(self._documents.parts) > 1
 
+    @property
+    def dimensions(self) -> int:
+        """Those of the vectors, after `run`; 0 without vectors."""
+        return 0 if self._vectors is None else self._vectors.size or 0
+
     # ---- reading
 
     def _read(self) -> Iterator[_Rows]:
@@ -270,10 +298,17 @@ class SegmentBuilder:
             if batch.kept is not None and documents is not None:
                 with writing(self._container.path):
                     documents.append(batch.kept)
+            if self._vectors is not None:
+                self._vectors.append(batch, partial(self._whole_texts, batch))
             yield from self._cut(batch)
         if documents is not None:
             with writing(self._container.path):
                 write_groups(self._container, documents)
+
+    def _whole_texts(self, batch: RowBatch) -> Texts:
+        """The texts of documents, of several columns joined, but for fields that are not among
+        them."""
+        return texts_of_columns(batch, self._corpus.layout[""])
 
     def _is_full(self) -> bool:
         """Whether the slices in memory take more than vocabulary and ids leave them."""
@@ -408,6 +443,17 @@ class _Rows:
         return self.rows
 
 
+def texts_of_columns(batch: RowBatch, numbers: Sequence[int]) -> Texts:
+    """A text for each row of a batch: some of its text columns, by their numbers, joined."""
+    if batch.column_starts is None or len(numbers) == batch.column_starts.shape[1]:
+        return batch.text
+    texts = batch.columns(numbers)
+    if len(numbers) == 1:
+        return texts
+    # with strides, kernels would be compiled once more
+    return Texts(texts.data, np.ascontiguousarray(texts.offsets[:: len(numbers)]))
+
+
 class FieldBuilder:
     """The inverted index of a field in progress: its lexicon and inverted slices.
 
@@ -463,15 +509,9 @@ class FieldBuilder:
     def _texts_of(self, batch: RowBatch) -> Texts:
         """The texts of this field."""
         numbers = self._numbers
-        if batch.column_starts is None:
-            return batch.text
-        if self.columns == 1 and len(numbers) == batch.column_starts.shape[1]:
-            return batch.text
-        texts = batch.columns(numbers)
-        if self.columns == len(numbers):
-            return texts
-        # with strides, kernels would be compiled once more
-        return Texts(texts.data, np.ascontiguousarray(texts.offsets[:: len(numbers)]))
+        if batch.column_starts is None or self.columns == 1:
+            return texts_of_columns(batch, numbers)
+        return batch.columns(numbers)
 
     def invert(self, levels: Sequence[Tokens], window: int, first: int) -> Slice:
         """Invert the tokens of a slice whose first document has a number in its window."""

@@ -20,6 +20,7 @@ from fastseq.errors import DataError, FastseqError, FormatError, SettingsError
 from fastseq.index import KIND, VERSIONS, format_version
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
 from fastseq.index.collection import Collection, Leaf, find_rows, live_tokens
+from fastseq.index.dense import DenseBuild, changed_build
 from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of
@@ -66,6 +67,7 @@ class IndexWriter:
     progress : called as progress(stage, done, total or None) from the calling thread, with
         numbers of postings in the stage "merge", else of documents
     opened : a commit of the index, opened before, whose segments are shared
+    dense : the encoder of an index that has the vectors of one
 
     Attributes
     ----------
@@ -79,8 +81,9 @@ class IndexWriter:
     def __init__(
         self, path: str | Path, memory: str | int = "1GB", threads: int | None = None,
         wait: float = 0, progress: Progress | None = None, opened: Collection | None = None,
+        dense: Any = None,
     ) -> None:  # fmt: skip
-        self._opened = opened
+        self._opened, self._encoder = opened, dense
         self._budget = memory_budget(memory)
         self._threads = thread_count(threads)
         self._report = function("progress", progress) or (lambda stage, done, total: None)
@@ -105,6 +108,7 @@ class IndexWriter:
                     collection.leaves, statistics.get("segments", [{}]), strict=True
                 )
             ]
+            self._dense: DenseBuild | None = None
             self._changed = False
             self._new = 0
             self._buffer = self._empty_buffer()
@@ -137,13 +141,16 @@ class IndexWriter:
             is null
 
         Raises DataError as Index.build, for an index without ids, for a column of another type or
-        one that the index does not have.
+        one that the index does not have; SettingsError without the encoder of an index with
+        vectors, and for another one.
         """
         buffer = self._require_ids()
         settings = self._collection.folder.settings
+        dense = self._dense = self._dense or changed_build(self._encoder, self._collection.dense)
         addition = Addition(
             corpus, buffer.id_column, settings["text_columns"], settings.get("fields", []),
             self._schema, settings.get("store_named", False), *self._impacts,
+            *((None, None) if dense is None else (dense.column, dense.size)),
         )  # fmt: skip
         if addition.num_rows is None or addition.num_rows > _FEW_ROWS:
             self._flush()
@@ -304,7 +311,7 @@ class IndexWriter:
         builder = SegmentBuilder(
             documents, self._collection.analyzer,
             self._collection.folder.settings.get("positions", False), self._writer, container,
-            self._budget, self._threads, self._report, _REMEDY,
+            self._budget, self._threads, self._report, _REMEDY, self._dense,
         )  # fmt: skip
         try:
             entry = builder.run()
@@ -408,6 +415,8 @@ class IndexWriter:
         if self._broken:
             raise FastseqError(f"{self._writer.root}: a change failed halfway: nothing committed")
         self._flush()
+        if self._dense is not None and self._dense.model is not None:
+            self._dense.model.warn_of_texts()
         if not self._changed:
             return
         self._drop_empty()

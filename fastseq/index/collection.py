@@ -33,6 +33,7 @@ import numpy as np
 
 from fastseq.errors import FormatError
 from fastseq.index import KIND, VERSIONS
+from fastseq.index.dense import DenseSettings
 from fastseq.index.segment import Field, Segment, upper_halves
 from fastseq.kernels.search.postings import Postings, count_live, count_occurrences
 from fastseq.kernels.text.hashing import PADDING
@@ -195,6 +196,17 @@ class Collection:
         """Of an index of impacts their `column` and kind of `weights` (store/impacts.py)."""
         found: Mapping[str, str] | None = self.folder.settings.get("impacts")
         return found
+
+    @property
+    def dense(self) -> DenseSettings | None:
+        """How the vectors of documents were made; None for an index without vectors. Raises
+        FormatError for a damaged setting."""
+        try:
+            return DenseSettings.of(self.folder.settings)
+        except TypeError:
+            raise FormatError(
+                f"{self.folder.root}: the setting of vectors cannot be read"
+            ) from None
 
     @property
     def fields(self) -> list[str]:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from fastseq.index import segment as layout
 from fastseq.index.collection import Leaf
+from fastseq.index.dense import ROWS
 from fastseq.index.reordering import write_search_order
 from fastseq.index.segment_writer import (
     chunk_edges,
@@ -110,6 +111,7 @@ def merge(
                 leaves, rows, container, name, stored_words, memory, pool, threads,
                 (lambda done, total: None) if name else done,
             )  # fmt: skip
+        _copy_vectors(leaves, rows, container)
         if reordered is not None:
             write_search_order(container, threads, reordered)
     entry = found.pop("")
@@ -196,6 +198,30 @@ def _parts_of(leaves: Sequence[Leaf]) -> list[list[str]] | None:
     if len(divided) > 1 or any(len(part.starts) > 2 for part in divided):
         return [part.columns for part in divided]
     return None
+
+
+def _copy_vectors(
+    leaves: Sequence[Leaf], rows: Sequence[Int32], container: ContainerWriter
+) -> None:
+    """Copy the vectors of the documents that are not deleted, where segments have vectors."""
+    every = [leaf.segment.vectors for leaf in leaves]
+    first = every[0]
+    if first is None:
+        return
+    documents = sum(leaf.documents for leaf in leaves)
+    region = container.region(layout.VECTORS, first.raw.dtype, documents * first.size)
+    missing = []
+    for leaf, vectors, new in zip(leaves, every, rows, strict=True):
+        if vectors is None or vectors.size != first.size:
+            raise leaf.segment.damaged(layout.VECTORS, f"not vectors of {first.size} numbers")
+        for start in range(0, len(new), ROWS):
+            kept = new[start : start + ROWS] >= 0
+            vectors.verify(start, start + len(kept))
+            some = vectors.raw[start : start + len(kept)]
+            region.append(some if kept.all() else some[kept])
+        there = new[vectors.missing]
+        missing.append(there[there >= 0].astype(np.uint32))
+    container.array(layout.NO_VECTOR, np.concatenate(missing))
 
 
 def _merge_ids(

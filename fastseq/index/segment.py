@@ -39,14 +39,17 @@ An index of format 3 is one container for each segment (store/container.py), wit
     id_rows           uint32[N]  the document of each
     search_order      uint32[N]  the documents in the order in which they are searched, where that
                                  is not their own (index/reordering.py)
+    vectors           float32[N · H] or float16[N · H]  the vectors of the documents, divided by
+                                 their norms, where the index has vectors (index/dense.py)
+    no_vector         uint32[…]  the documents without a vector, ascending, whose rows are zeros
 
 A field, a text column with an inverted index of its own, has the arrays from posting_docs to
 word_counts again, with names that begin with its own name and a slash.
 
 Format 4 is format 3 of an index whose documents are terms with weights (index/impacts.py), format 5
-is either with column_parts in a segment. Format 2 has no words. In an index of format 1, which has
-a single segment, each array is a file, frequencies are bytes, and `documents.parquet` has the
-stored columns; the last four are missing.
+is either with column_parts in a segment, format 6 any of these with vectors. Format 2 has no words.
+In an index of format 1, which has a single segment, each array is a file, frequencies are bytes,
+and `documents.parquet` has the stored columns; the arrays from there on are missing.
 
 Terms are numbered by their first occurrence in the segment (n-gram level by level), documents by
 their row. `uint` is the narrowest of uint8, 16, 32, 64 that fits. Counts are stored, not offsets:
@@ -120,6 +123,8 @@ GROUP_PARTS = "group_parts"
 ID_HASHES = "id_hashes"
 ID_ROWS = "id_rows"
 SEARCH_ORDER = "search_order"
+VECTORS = "vectors"
+NO_VECTOR = "no_vector"
 PARQUET = "documents.parquet"  # of format 1
 
 _DOCS = POSTING_ARRAYS["docs"][0]
@@ -414,6 +419,25 @@ class Field:
         return self._source.array(self._prefix + name, dtype)
 
 
+class Vectors:
+    """The vectors of the documents of a segment.
+
+    raw      float32[documents, size] or float16, mapped; what is used must be verified
+    missing  uint32[n]  documents without a vector, ascending, whose rows are zeros
+    size     dimensions
+    """
+
+    def __init__(self, source: Container, raw: npt.NDArray[Any], missing: UInt32) -> None:
+        self.raw, self.missing = raw, missing
+        self.size = raw.shape[1]
+        self._source = source
+
+    def verify(self, first: int, last: int) -> None:
+        """Verify the checksums of the vectors of documents [first, last), once. Raises FormatError
+        where one is wrong."""
+        self._source.verify(VECTORS, first * self.size, last * self.size)
+
+
 class Segment(Field):
     """A segment: the inverted index of its text, those of its fields, and its stored columns.
 
@@ -436,6 +460,20 @@ class Segment(Field):
     def is_divided(self) -> bool:
         """Whether the stored columns are in several parts (store/documents.py)."""
         return isinstance(self._source, Container) and COLUMN_PARTS in self._source
+
+    @cached_property
+    def vectors(self) -> Vectors | None:
+        """The vectors of the documents; None where the index has none."""
+        source = self._source
+        if isinstance(source, Folder) or VECTORS not in source:
+            return None
+        raw = source.unverified(VECTORS)
+        if raw.dtype not in (np.float32, np.float16) or not len(raw) or len(raw) % self.documents:
+            raise self.damaged(VECTORS, "not a vector for each document")
+        missing = source.array(NO_VECTOR, np.uint32)
+        if len(missing) and int(missing.max()) >= self.documents:
+            raise self.damaged(NO_VECTOR, "not documents of the segment")
+        return Vectors(source, raw.reshape(self.documents, -1), missing)
 
     @cached_property
     def stored(self) -> StoredDocuments | None:

@@ -43,7 +43,8 @@ class Asked(NamedTuple):
     queries  strings, mappings and values of fastseq.query
     request  the parts of the request of a single one, or their digest (see paging.py); None for
              several
-    options  the model, weights of fields and operator of the search, and the most terms of patterns
+    options  the model, weights of fields and operator of the search, and the most terms of
+             patterns; empty where the score is not that of words
     """
 
     queries: tuple[Any, ...]
@@ -165,6 +166,8 @@ class Hits:
         value = values.Term(query) if isinstance(query, str) else query
         row = int(self.rows[q, rank - 1])
         assert self._asked is not None
+        if not self._asked.options:
+            raise SettingsError("explain is for the hits of a search of words alone")
         return explain(Searcher(self._collection), value, row, **self._asked.options)
 
     def query_texts(self, q: int = 0) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,8 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.bm25f import BM25F
 from fastseq.search.hits import Asked, Hits
-from fastseq.search.names import Fields, field_weights, name_problem, searchable, stored_names
-from fastseq.search.patterns import folded, pattern_problem
+from fastseq.search.names import Fields, field_weights
+from fastseq.search.patterns import folded
 from fastseq.search.query_words import (
     Expand,
     Query,
@@ -28,11 +28,20 @@ from fastseq.search.query_words import (
     raw_words,
     removed_words,
 )
-from fastseq.search.ranking import BM25, Dot, RankingModel
+from fastseq.search.ranking import RankingModel
+from fastseq.search.requests import (
+    DEFAULT,
+    ONE,
+    least_depth,
+    model_of,
+    parsed,
+    query_list,
+    refuse_impacts,
+    with_synonyms,
+)
 from fastseq.search.resolving import MOST_WORDS
-from fastseq.search.searcher import MOST_HITS, Searcher
+from fastseq.search.searcher import Searcher
 from fastseq.search.suggesting import complete, suggest
-from fastseq.search.syntax import as_words, parse
 from fastseq.settings import (
     file_path,
     function,
@@ -53,10 +62,7 @@ if TYPE_CHECKING:
     from fastseq.search.synonyms import SynonymMap
     from fastseq.text.analyzer import Analyzer
 
-_DEFAULT = BM25()
 _LAST_WORD = re.compile(r"\S+\Z")
-_ONE = (str, values.Query, Mapping)  # types of one query, those first that cost less to test
-_PADDED_HITS = 1 << 24  # k · queries up to which hits have k columns, though there are fewer
 
 
 class Index:
@@ -106,6 +112,7 @@ class Index:
         analyzer: Analyzer | None = None, memory: str | int = "1GB", threads: int | None = None,
         overwrite: bool = False, progress: Progress | None = None, positions: bool = True,
         fields: str | list[str] | None = None, impacts: str | None = None, reorder: bool = False,
+        dense: Any = None, dense_column: str | None = None, dense_dtype: str = "float32",
     ) -> Index:  # fmt: skip
         """Index a corpus into a folder and open it.
 
@@ -137,6 +144,12 @@ class Index:
             results, ids and row numbers are the same. Takes memory of up to 6 bytes for each
             posting, whatever `memory` is, and 4 bytes of disk for each document. Documents that are
             added later are searched in their own order, until they are merged with these
+        dense : an encoder, with which each document gets a vector, for `search_dense` and
+            `search_hybrid`: a TextEncoder, another object with a method `encode`, or a function
+            from a list of strings to float32[n, H]. The index has its path and digest
+        dense_column : instead of an encoder, a column of vectors, lists of numbers; a null is a
+            document without a vector. It is stored only where `store` names it
+        dense_dtype : "float32", or "float16" for half the size on disk
 
         Raises DataError for a missing column, no rows, duplicate ids, a damaged file or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
@@ -148,6 +161,7 @@ class Index:
             corpus, path, id_column=id_column, text_columns=text_columns, store=store,
             analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
             progress=progress, positions=positions, fields=fields, impacts=impacts, reorder=reorder,
+            dense=dense, dense_column=dense_column, dense_dtype=dense_dtype,
         )  # fmt: skip
         own = None if analyzer is None or not callable(analyzer.tokenizer) else analyzer.tokenizer
         index = Index.open(path, own)
@@ -263,6 +277,13 @@ class Index:
         return None if impacts is None else impacts["column"]
 
     @property
+    def dense(self) -> dict[str, Any] | None:
+        """How the vectors of documents were made: `size`, `dtype`, and `column`, or `model` and
+        `digest`; None for an index without vectors."""
+        found = self._collection.dense
+        return None if found is None else found.to_dict()
+
+    @property
     def analyzer(self) -> Analyzer:
         """The analyzer of the documents and of queries."""
         return self._collection.analyzer
@@ -330,7 +351,7 @@ class Index:
             and device == "cpu"
         )  # fmt: skip
         if (
-            is_plain and isinstance(query, _ONE) and threads is None
+            is_plain and isinstance(query, ONE) and threads is None
             and type(offset) is type(facet_values) is type(k) is int
             and offset == 0 < facet_values and k > 0 and type(facets) is tuple and not facets
             and type(syntax) is type(operator) is str and syntax == "plain"
@@ -339,10 +360,10 @@ class Index:
             hits = self._search_one(searcher, query, k, model, filter, operator)
             if hits is not None:
                 return hits
-        queries = _query_list(query)
+        queries = query_list(query)
         one_of("operator", operator, ("or", "and"))
         weights = field_weights(fields, searcher.collection)
-        model = _model_of(model, weights, searcher.collection)
+        model = model_of(model, weights, searcher.collection)
         k, offset = whole("k", k, 1, below=1 << 128), whole("offset", offset, 0)
         if facet_values is not None:
             facet_values = whole("facet_values", facet_values, 1)
@@ -354,7 +375,7 @@ class Index:
         group = None if group is None else string("group", group)
         notices: list[str] = []
         if one_of("syntax", syntax, ("plain", "query")) == "query":
-            queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
+            queries = [parsed(each, searcher.collection, operator, notices) for each in queries]
         if is_plain and len(queries) == 1 and not offset and not facets:
             thread_count(threads)
             hits = self._search_one(searcher, queries[0], k, model, filter, operator, notices)
@@ -362,7 +383,7 @@ class Index:
                 return hits
         if synonyms is not None:
             queries = [
-                _with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
+                with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
             ]
         if expand is not None:
             if syntax == "query" and any(isinstance(each, values.Query) for each in queries):
@@ -371,7 +392,7 @@ class Index:
         if feedback is not None:
             from fastseq.search.feedback import with_feedback
 
-            _refuse_impacts(searcher.collection, "feedback")
+            refuse_impacts(searcher.collection, "feedback")
             queries = with_feedback(
                 queries, feedback, searcher, model, threads=threads, device=device, filter=filter
             )
@@ -412,7 +433,7 @@ class Index:
             )
             rows, scores = rows[:, places], scores[:, places]
         else:
-            k = _least_depth(k + offset, len(queries), searcher.collection)
+            k = least_depth(k + offset, len(queries), searcher.collection)
             rows, scores, more = search(queries, k)
             if offset:
                 rows, scores = rows[:, offset:], scores[:, offset:]
@@ -437,7 +458,7 @@ class Index:
         operator: str, notices: Sequence[str] = (),
     ) -> Hits | None:  # fmt: skip
         """The hits of one query without other options; None where `search` must prepare it."""
-        model = _model_of(model, None, searcher.collection)
+        model = model_of(model, None, searcher.collection)
         new = [*notices]
         found = searcher.find_one(query, k, model, filter, operator, new)
         if found is None:
@@ -449,6 +470,60 @@ class Index:
                 {"model": model, "fields": None, "operator": operator},
             ),
         )  # fmt: skip
+
+    def search_dense(
+        self, queries: Any, k: int = 10, *, encoder: Any = None, filter: Any = None,
+        threads: int | None = None,
+    ) -> Hits:  # fmt: skip
+        """The k documents whose vectors have the largest cosine with that of a query; scores are
+        the cosines. Exact: all documents are compared. A document without a vector (of an empty
+        text) is no hit, and a query without one has none.
+
+        Parameters
+        ----------
+        queries : a string or several, or vectors, float32[Q, H]
+        encoder : of strings: the model that the index was built with
+        filter : as of `search`
+        threads : default: all cores; the hits do not depend on it
+
+        Raises SettingsError for an index without vectors, another model than the index's, strings
+        without an encoder and vectors of another size; others as `search`.
+        """
+        from fastseq.search.dense import dense_hits
+
+        return dense_hits(self._searcher, queries, k, encoder, filter, threads)
+
+    def search_hybrid(
+        self, query: str | Sequence[str], k: int = 10, *, encoder: Any = None,
+        vectors: Any = None, fusion: str = "rrf", weight: float = 0.5, depth: int = 100,
+        filter: Any = None, threads: int | None = None, **lexical: Any,
+    ) -> Hits:  # fmt: skip
+        """The k best documents of the fusion of `search` and `search_dense`.
+
+        Parameters
+        ----------
+        query : strings, one or several
+        encoder : as of `search_dense`
+        vectors : of the queries, float32[Q, H], instead of an encoder
+        fusion : "rrf": reciprocal rank fusion, the sum of 1 / (60 + rank) in both rankings; "sum":
+            the sum of the scores, brought to 0 to 1 by the least and the largest in each ranking;
+            what a ranking does not have counts 0
+        weight : from 0 to 1, of the ranking by vectors; that of words has the rest. For rrf both
+            are doubled
+        depth : documents of each ranking; at least k
+        lexical : other options of `search`: model, expand, feedback, fields, syntax, operator,
+            synonyms
+
+        Raises as `search_dense` and `search`.
+        """
+        from fastseq.search.dense import check_hybrid, fused_hits
+
+        texts, depth = check_hybrid(query, k, vectors, fusion, weight, depth, lexical, len(self))
+        shared: dict[str, Any] = {"k": depth, "filter": filter, "threads": threads}
+        own = texts if vectors is None else vectors
+        near = self.search_dense(own, encoder=encoder, **shared)
+        words = self.search(texts, **shared, **lexical)
+        return fused_hits(near, words, texts, k, fusion, weight)
 
     def count(
         self, query: Query | Sequence[Query], *, filter: Any = None, fields: Fields = None,
@@ -462,23 +537,23 @@ class Index:
         Other parameters and errors are those of `search`.
         """
         notices = [] if notices is None else notices
-        single = isinstance(query, _ONE)
+        single = isinstance(query, ONE)
         searcher = self._searcher
         if (
             single and fields is None and synonyms is None and type(syntax) is str
             and type(operator) is str and syntax == "plain" and operator in ("or", "and")
         ):  # fmt: skip
-            return searcher.count([query], _DEFAULT, filter, None, operator, notices)[0]  # type: ignore[list-item]
-        queries = _query_list(query)
+            return searcher.count([query], DEFAULT, filter, None, operator, notices)[0]  # type: ignore[list-item]
+        queries = query_list(query)
         weights = field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
-            queries = [_parsed(each, searcher.collection, operator, notices) for each in queries]
+            queries = [parsed(each, searcher.collection, operator, notices) for each in queries]
         if synonyms is not None:
             queries = [
-                _with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
+                with_synonyms(each, synonyms, searcher.collection, operator) for each in queries
             ]
-        model = _DEFAULT if weights is None else BM25F()
+        model = DEFAULT if weights is None else BM25F()
         counts = searcher.count(queries, model, filter, weights, operator, notices)
         return counts[0] if single else counts
 
@@ -498,7 +573,7 @@ class Index:
         weights = field_weights(fields, searcher.collection)
         one_of("operator", operator, ("or", "and"))
         if one_of("syntax", syntax, ("plain", "query")) == "query":
-            query = _parsed(query, searcher.collection, operator, [])
+            query = parsed(query, searcher.collection, operator, [])
         if not isinstance(query, str | values.Query):
             raise SettingsError(
                 f"explain is for one string or value of fastseq.query, not for {query!r:.80}"
@@ -507,7 +582,7 @@ class Index:
         row = int(searcher.collection.rows_of([id])[0])
         if row < 0:
             raise DataError(f"no document has the id {id!r}")
-        model = _model_of(model, weights, searcher.collection)
+        model = model_of(model, weights, searcher.collection)
         return explain(searcher, value, row, model, weights, operator)
 
     def more_like(
@@ -539,9 +614,9 @@ class Index:
         min_df = whole("min_df", min_df, 1)
         searcher = self._searcher  # another thread may refresh this index
         collection = searcher.collection
-        model = _model_of(model, None, collection)
-        _refuse_impacts(collection, "more_like")
-        k = _least_depth(k, 1, collection)
+        model = model_of(model, None, collection)
+        refuse_impacts(collection, "more_like")
+        k = least_depth(k, 1, collection)
         if text is not None:
             counts = terms_of_text(collection, string("text", text))
             query = like_query(collection, counts, terms, min_df)
@@ -559,7 +634,7 @@ class Index:
 
     def add(
         self, corpus: Any, *, memory: str | int = "1GB", threads: int | None = None,
-        wait: float = 0, progress: Progress | None = None,
+        wait: float = 0, progress: Progress | None = None, dense: Any = None,
     ) -> dict[str, int]:  # fmt: skip
         """Add documents in one commit, which this index then has; one with a known id replaces the
         document with that id.
@@ -569,6 +644,7 @@ class Index:
         corpus : as of `build`, with the index's columns; where it lacks a stored column, that is
             null
         wait : seconds to wait for another writer to end
+        dense : the encoder that the index was built with, if it was
 
         Returns the numbers of documents `added`, of those among them that `replaced` one, of
         `null_texts`, and of segments `merged`. Other parameters are those of `build`.
@@ -576,7 +652,9 @@ class Index:
         Raises as `writer`; DataError as `build`, for an index without ids, for a column of another
         type or one that the index does not have.
         """
-        with self.writer(memory=memory, threads=threads, wait=wait, progress=progress) as writer:
+        with self.writer(
+            memory=memory, threads=threads, wait=wait, progress=progress, dense=dense
+        ) as writer:
             writer.add(corpus)
         return _some(writer.summary, "added", "replaced", "null_texts", "merged")
 
@@ -613,7 +691,7 @@ class Index:
     @contextmanager
     def writer(
         self, *, memory: str | int = "1GB", threads: int | None = None, wait: float = 0,
-        progress: Progress | None = None,
+        progress: Progress | None = None, dense: Any = None,
     ) -> Iterator[IndexWriter]:  # fmt: skip
         """Many changes in one commit:
 
@@ -632,7 +710,8 @@ class Index:
         from fastseq.index.changes import IndexWriter
 
         place = self._place
-        with IndexWriter(place, memory, threads, wait, progress, self._collection) as writer:
+        opened = self._collection
+        with IndexWriter(place, memory, threads, wait, progress, opened, dense) as writer:
             yield writer
         self.refresh()
 
@@ -698,91 +777,6 @@ class Index:
     def info(self) -> dict[str, Any]:
         """The kind, format_version, settings, statistics, files and bytes of `fastseq info`."""
         return self._collection.folder.manifest.describe()
-
-
-def _query_list(query: Any) -> list[Any]:
-    """One query or several as a list."""
-    if isinstance(query, _ONE):
-        return [query]
-    wrong = query
-    if isinstance(query, Iterable) and not isinstance(query, bytes):
-        queries = list(query)
-        others = [each for each in queries if not isinstance(each, _ONE)]
-        if not others:
-            return queries
-        wrong = others[0]
-    raise SettingsError(
-        "a query must be a string, a mapping, a value of fastseq.query or a list of those, "
-        f"not {wrong!r:.80}"
-    )
-
-
-def _model_of(
-    model: Any, weights: Mapping[str, float] | None, collection: Collection
-) -> RankingModel:
-    """The model of a search in the text or, with weights, in fields; None is the default."""
-    if type(model) is BM25 and collection.impacts is None:
-        return model  # the other tests cost more
-    if model is None:
-        if collection.impacts is not None:
-            return Dot()
-        return _DEFAULT if weights is None else BM25F()
-    if not isinstance(model, RankingModel):
-        raise SettingsError(f"model must be a ranking model such as BM25(), not {model!r:.80}")
-    if isinstance(model, BM25F) and weights is None:
-        raise SettingsError("the model BM25F is for a search in fields=")
-    if isinstance(model, Dot) != (collection.impacts is not None):
-        if isinstance(model, Dot):
-            raise SettingsError(
-                "the model Dot is for an index of impacts; in one of texts BoW() is the dot "
-                "product of term counts"
-            )
-        raise SettingsError(
-            f"an index of impacts is searched with the model Dot, the dot product, not with {model}"
-        )
-    return model
-
-
-def _refuse_impacts(collection: Collection, what: str) -> None:
-    """Raise SettingsError for an index of impacts."""
-    if collection.impacts is not None:
-        raise SettingsError(f"{what} is not for an index of impacts, which has no texts")
-
-
-def _least_depth(k: int, queries: int, collection: Collection) -> int:
-    """k, or the number of documents where memory for k hits would be wasted."""
-    most = max(collection.documents, 1)
-    return most if most < k and _PADDED_HITS < k * queries <= MOST_HITS else k
-
-
-def _with_synonyms(
-    query: Any, synonyms: SynonymMap, collection: Collection, operator: str
-) -> Any:
-    from fastseq.search.synonyms import SynonymMap
-
-    if not isinstance(synonyms, SynonymMap):
-        raise SettingsError(f"synonyms must be a SynonymMap, not {synonyms!r:.80}")
-    if isinstance(query, Mapping):
-        return query
-    value = values.Term(query) if isinstance(query, str) else query
-    found = synonyms.apply(value, collection.analyzer, operator, collection.fields)
-    return query if found == value else found
-
-
-def _parsed(query: Any, collection: Collection, operator: str, notices: list[str]) -> Any:
-    """A query, where it is a string its value in the query syntax; plain text is unchanged."""
-    if not isinstance(query, str):
-        return query
-    columns = stored_names(collection) if ":" in query else []
-    parsed = parse(query, operator=operator, fields=searchable(collection), columns=columns)
-    if not parsed.plain:
-        problem = pattern_problem(parsed.query) or name_problem(parsed.query, collection)
-        if problem is not None:
-            parsed = as_words(query, operator, problem)
-    if parsed.notice is not None:
-        notices.append(parsed.notice)
-    plain = parsed.plain and isinstance(parsed.query, values.Term)
-    return parsed.query.text if plain else parsed.query  # type: ignore[attr-defined]
 
 
 def _some(numbers: Mapping[str, int], *names: str) -> dict[str, int]:

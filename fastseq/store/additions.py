@@ -62,7 +62,8 @@ class Addition:
 
     Parameters
     ----------
-    source, id_column, text_columns, fields, impacts, weights : as in Corpus.open
+    source, id_column, text_columns, fields, impacts, weights, vectors, vector_size : as in
+        Corpus.open
     schema : of the stored columns of the index
     named : whether the index was built with names of the columns to store; others are then left
         out, and are an error otherwise
@@ -77,15 +78,17 @@ class Addition:
     def __init__(
         self, source: Any, id_column: str, text_columns: Sequence[str], fields: Sequence[str],
         schema: pa.Schema, named: bool, impacts: str | None = None, weights: str | None = None,
+        vectors: str | None = None, vector_size: int | None = None,
     ) -> None:  # fmt: skip
         # with the id alone, since other columns may be missing
         strings = [field.name for field in schema if is_string(field.type)]
         everything = Corpus.open(
-            source, id_column, text_columns, None, fields, True, strings, impacts, weights
-        )
-        if impacts in schema.names:
-            assert impacts is not None
-            everything = everything.with_stored(impacts)
+            source, id_column, text_columns, None, fields, True, strings, impacts, weights,
+            vectors, vector_size,
+        )  # fmt: skip
+        for column in (impacts, vectors):
+            if column is not None and column in schema.names:
+                everything = everything.with_stored(column)
         name = everything.sources[0].name
         new = [column for column in everything.stored_columns if column not in schema.names]
         new = [column for column in new if not INDEX_NAME.fullmatch(column)]
@@ -252,6 +255,7 @@ def _selected(batch: RowBatch, rows: Any) -> RowBatch:
         texts=None if batch.texts is None else _chosen(batch.texts, rows),
         column_starts=None if starts is None else starts[rows],
         impacts=impacts,
+        vectors=None if batch.vectors is None else batch.vectors[rows],
         ids=batch.ids.take(at),
         kept=batch.kept.take(at),
     )
@@ -267,6 +271,7 @@ def _joined(batches: Sequence[RowBatch], first_row: int) -> RowBatch:
     starts = [batch.column_starts for batch in batches if batch.column_starts is not None]
     texts = [batch.texts for batch in batches if batch.texts is not None]
     impacts = [batch.impacts for batch in batches if batch.impacts is not None]
+    vectors = [batch.vectors for batch in batches if batch.vectors is not None]
     return replace(
         batches[0],
         first_row=first_row,
@@ -274,6 +279,7 @@ def _joined(batches: Sequence[RowBatch], first_row: int) -> RowBatch:
         texts=_concatenated(texts) if texts else None,
         column_starts=np.concatenate(starts) if starts else None,
         impacts=_joined_impacts(impacts) if impacts else None,
+        vectors=np.concatenate(vectors) if vectors else None,
         ids=pa.concat_arrays([batch.ids for batch in batches]),
         kept=pa.concat_tables([batch.kept for batch in batches]),
         null_texts=sum(batch.null_texts for batch in batches),

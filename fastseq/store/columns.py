@@ -14,6 +14,8 @@ from fastseq.errors import DataError, FormatError, SettingsError, quoted
 from fastseq.store import ids
 from fastseq.store.arrays import element_type, is_string, is_text, is_text_list, plain_type
 from fastseq.store.dataset import Dataset
+from fastseq.store.dense import EXPECTED as VECTORS
+from fastseq.store.dense import is_vector
 from fastseq.store.impacts import EXPECTED as IMPACTS
 from fastseq.store.impacts import is_impacts
 from fastseq.store.nested import count_at
@@ -37,6 +39,7 @@ class Fields:
     tags    of lists of strings, as long as the tokens'
     series  identifies the series of values that a row belongs to; None: each file is one
     impacts  a column of terms with weights (impacts.py)
+    vectors  a column of lists of numbers (dense.py)
     id      None: the row number is the id
     keep    columns copied to the output
     """
@@ -50,11 +53,12 @@ class Fields:
     keep: tuple[str, ...] = ()
     series: str | None = None
     impacts: str | None = None
+    vectors: str | None = None
 
     @property
     def used(self) -> tuple[str, ...]:
         """Every column that must be read, once."""
-        named = (self.tokens, self.label, self.tags, self.series, self.impacts)
+        named = (self.tokens, self.label, self.tags, self.series, self.impacts, self.vectors)
         single = [name for name in named if name]
         return tuple(dict.fromkeys((*self.text, *self.values, *single, *self.outputs)))
 
@@ -67,7 +71,7 @@ class Fields:
     def to_dict(self) -> dict[str, Any]:
         """The names for JSON."""
         names = asdict(self)
-        for name in ("series", "impacts"):  # absent in models of older versions
+        for name in ("series", "impacts", "vectors"):  # absent in models of older versions
             if names[name] is None:
                 del names[name]
         return names
@@ -101,6 +105,7 @@ _TYPES: dict[str, tuple[str, tuple[Callable[[pa.DataType], bool], ...]]] = {
     "tokens": ("lists of strings", (_is_string_list,)),
     "tags": ("lists of strings", (_is_string_list,)),
     "impacts": (IMPACTS, (is_impacts,)),
+    "vectors": (VECTORS, (is_vector,)),
 }
 
 
@@ -117,6 +122,7 @@ def choose_fields(
     keep: str | Sequence[str] | None = None,
     series: str | None = None,
     impacts: str | None = None,
+    vectors: str | None = None,
     targets: bool = True,
     text_parameter: str = "text_column",
 ) -> Fields:
@@ -140,8 +146,9 @@ def choose_fields(
     if inputs not in INPUTS:
         raise SettingsError(f"inputs is {inputs!r}; expected one of {', '.join(INPUTS)}")
     fields = Fields(
-        listed(text), tokens, listed(values), label, tags, id, listed(keep), series, impacts
-    )
+        listed(text), tokens, listed(values), label, tags, id, listed(keep), series, impacts,
+        vectors,
+    )  # fmt: skip
     own = [name for name in data.types if name not in data.partitions]
     if id is None:
         fields = replace(fields, id=next((name for name in ID_NAMES if name in own), None))
@@ -210,7 +217,7 @@ def check_fields(data: Dataset, fields: Fields) -> None:
     _check_there(data, fields)
     check_types(data, "text", *fields.text)
     check_types(data, "value", *fields.values)
-    for role in ("label", "series", "tokens", "tags", "impacts"):
+    for role in ("label", "series", "tokens", "tags", "impacts", "vectors"):
         check_types(data, role, getattr(fields, role))
 
 
@@ -220,7 +227,8 @@ def _check_there(data: Dataset, fields: Fields) -> None:
         if any(count_at(source.schema, name) for name in texts):
             texts = ()
         single = (
-            fields.tokens, fields.label, fields.tags, fields.id, fields.series, fields.impacts
+            fields.tokens, fields.label, fields.tags, fields.id, fields.series, fields.impacts,
+            fields.vectors,
         )  # fmt: skip
         for name in fields.used:
             found = count_at(source.schema, name)

@@ -49,10 +49,11 @@ from fastseq.store.columns import (
     listed,
 )
 from fastseq.store.dataset import Dataset, open_sources
+from fastseq.store.dense import read_vectors
 from fastseq.store.ids import id_type, plain_ids
 from fastseq.store.impacts import FLOAT, Impacts, impact_bytes, kind_of_weights, read_impacts
 from fastseq.store.sources import FileSource, Source
-from fastseq.types import Categories, Float64, Int64, Texts, offsets_of, ranges
+from fastseq.types import Categories, Float32, Float64, Int64, Texts, offsets_of, ranges
 
 MAX_BYTES = 2 << 20  # of strings in a batch
 _JOINED = "\0joined "  # begins the name, in a part, of a text column that is lists
@@ -75,6 +76,7 @@ class RowBatch:
     tags        one for each token, none missing
     values      float64[D, C], finite
     impacts     the terms of the D rows with their weights
+    vectors     float32[D, H], zeros for a null; H is 0 where the first vector is still to come
     series      the series of each row, none missing; None where each file is one
     ids         the id column (pa.Array); None where the row number is the id
     kept        the columns to keep (pa.Table); None where there are none
@@ -92,6 +94,7 @@ class RowBatch:
     tags: Categories | None = None
     values: Float64 | None = None
     impacts: Impacts | None = None
+    vectors: Float32 | None = None
     series: Categories | None = None
     ids: Any = None
     kept: Any = None
@@ -147,6 +150,7 @@ class RowReader:
     label_type  "string", "bool" or that of the integers ("int64"); None without a label
     kept        the schema of the id (where it is a column) and of the columns to keep
     weights     the kind of the weights of impacts (impacts.py); None without impacts
+    vector_size  numbers of each vector; None where they are as many as in the first of a batch
     """
 
     data: Dataset
@@ -154,6 +158,7 @@ class RowReader:
     label_type: str | None
     kept: pa.Schema
     weights: str | None = None
+    vector_size: int | None = None
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -266,6 +271,9 @@ class RowReader:
                     part.column(fields.impacts), fields.impacts, self.weights or FLOAT
                 )
                 found |= {"impacts": impacts, "null_texts": impacts.nulls}
+            if fields.vectors is not None:
+                vectors = part.column(fields.vectors)
+                found["vectors"] = read_vectors(vectors, fields.vectors, self.vector_size)
             if fields.values:
                 found["values"] = np.stack([_numbers(part, name) for name in fields.values], axis=1)
         if fields.id is not None:
@@ -311,6 +319,8 @@ class Corpus(RowReader):
         strings: Sequence[str] = (),
         impacts: str | None = None,
         weights: str | None = None,
+        vectors: str | None = None,
+        vector_size: int | None = None,
     ) -> Corpus:
         """Find the files and resolve the columns from the schemas, without reading rows.
 
@@ -333,6 +343,8 @@ class Corpus(RowReader):
         strings : columns that are strings in CSV, too, where they could be numbers
         impacts : instead of texts, a column of terms with weights, which is not stored by default
         weights : the kind of the weights; by default that of the types of the column
+        vectors : a column of vectors, which is not stored by default
+        vector_size : numbers of each; by default as many as in the first
 
         Columns are matched by name: where a file lacks one that is stored, or one of several text
         columns, its rows have nulls; numbers of several widths become the widest. Folders called
@@ -356,13 +368,14 @@ class Corpus(RowReader):
             data = data.with_nulls(asked)
         fields = choose_fields(
             data, "text" if impacts is None else "impacts", text=names or None, impacts=impacts,
-            id=id_column, targets=False, text_parameter="text_columns",
+            vectors=vectors, id=id_column, targets=False, text_parameter="text_columns",
         )  # fmt: skip
         data = data.with_ids(fields.id)
         text = fields.text
         fields = replace(fields, text=_with_fields(text, indexed_fields))
         if store is None:
-            named = [name for name in own if not INDEX_NAME.fullmatch(name) and name != impacts]
+            read = (impacts, vectors)
+            named = [name for name in own if not INDEX_NAME.fullmatch(name) and name not in read]
             nested = [] if fields.id is None or fields.id in own else [fields.id]
             stored = (*named, *nested)
         else:
@@ -376,7 +389,8 @@ class Corpus(RowReader):
             kept = kept.set(at, kept.field(at).with_type(id_type(kept.field(at).type)))
         if impacts is not None:
             weights = weights or kind_of_weights(data.kinds(impacts))
-        return Corpus(data, fields, None, kept, weights, text_layout(text, indexed_fields))
+        layout = text_layout(text, indexed_fields)
+        return Corpus(data, fields, None, kept, weights, vector_size, layout)
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from fastseq.errors import DataError
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.simd import gemm
+from fastseq.kernels.vectors import dense
 from fastseq.kernels.vectors import nearest as kernels
 from fastseq.settings import thread_count, whole
 from fastseq.threads import Team
@@ -32,12 +33,10 @@ def unit_rows(vectors: Float32, name: str = "vectors") -> Float32:
 
     Raises DataError, naming the row, for a number that is not finite.
     """
-    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
-    if not np.isfinite(squares).all():
+    units: Float32 | None = dense.unit_rows(vectors)
+    if units is None:
         check_finite(name, vectors)
-    scale = np.zeros(len(squares))
-    np.divide(1.0, np.sqrt(squares), out=scale, where=squares > 0)
-    units: Float32 = (vectors * scale[:, None]).astype(np.float32)
+    assert units is not None
     return units
 
 

@@ -6,16 +6,19 @@ vectors = encoder.encode(["a cat", "a dog"])  # float32[2, H]
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.errors import FormatError, RowError, SettingsError, located, quoted, warn
+from fastseq.errors import DataError, FormatError, RowError, SettingsError, located, quoted, warn
 from fastseq.kernels.nn.pooling import segment_maxima, segment_sums
-from fastseq.models.bert.checkpoint import POOLINGS, Checkpoint, read_checkpoint
+from fastseq.models.bert.checkpoint import POOLINGS, WEIGHTS, Checkpoint, read_checkpoint
 from fastseq.models.bert.parameters import (
     ATTENTION,
     ATTENTION_NORM,
@@ -34,6 +37,7 @@ from fastseq.models.bert.parameters import (
 )
 from fastseq.nn.encoder import Affine, Embeddings, Encoder, EncoderLayer, Norm
 from fastseq.settings import flag, one_of, string, thread_count, whole
+from fastseq.store.files import reason
 from fastseq.store.texts import open_texts
 from fastseq.text.tokenizer_files import read_tokenizer
 from fastseq.text.wordpiece import WordPiece
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
 TRUNCATION = ("warn", "error", "split")
 _SPECIAL = 2  # tokens around a text: [CLS] and [SEP]
 TYPES_OF_VECTORS = {"float32": "float", "float16": "halffloat"}
+_QUERY, _DOCUMENTS = "query", ("document", "passage")  # names of prompts
+_READ = 1 << 20  # bytes of a file at a time
 _SMALLEST = np.float32(1e-12)  # norm that a vector is divided by, as in sentence-transformers
 
 
@@ -129,6 +135,7 @@ class TextEncoder:
         self.prompts: Mapping[str, str] = given.prompts
         self.default_prompt = given.default_prompt
         self.path = checkpoint.path
+        self._documents = EncodeReport()
         self.tokenizer = tokenizer
         self.report = EncodeReport()
         self._team = Team(thread_count(threads))
@@ -194,15 +201,50 @@ class TextEncoder:
         SettingsError: an invalid parameter.
         """
         one_of("on_truncate", on_truncate, TRUNCATION)
+        report = self.report = EncodeReport()
+        vectors = self._encoded(texts, self._prompt(prompt), on_truncate, report)
+        for message in report.messages(self.max_length, on_truncate == "split"):
+            warn(message)
+        return vectors
+
+    def encode_query(self, texts: Any) -> Float32:
+        """`encode` with the checkpoint's prompt for queries, where it has one."""
+        return self.encode(texts, prompt=self.prompts.get(_QUERY, ""))
+
+    def encode_document(self, texts: Any) -> Float32:
+        """`encode` with the checkpoint's prompt for documents or passages, where it has one.
+        Truncated texts and those without a token are counted for `take_messages`, without a
+        warning."""
+        prompts = (self.prompts[name] for name in _DOCUMENTS if name in self.prompts)
+        return self._encoded(texts, next(prompts, ""), "warn", self._documents)
+
+    def take_messages(self) -> list[str]:
+        """The notices on the texts of `encode_document` since the last call."""
+        report, self._documents = self._documents, EncodeReport()
+        return report.messages(self.max_length, False)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what vectors depend on, in hexadecimal: the file of weights, the vocabulary
+        and the pooling. Raises DataError where the file cannot be read."""
+        own = [self.pooling, self.tokenizer.vocabulary]
+        found = sha256(json.dumps(own, sort_keys=True).encode())
+        path = self.path / WEIGHTS
+        try:
+            with open(path, "rb") as file:
+                while part := file.read(_READ):
+                    found.update(part)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({reason(error)})") from error
+        return found.hexdigest()
+
+    def _encoded(self, texts: Any, prompt: str, on_truncate: str, report: EncodeReport) -> Float32:
         is_one = isinstance(texts, str)
         source = open_texts([texts] if is_one else texts)
-        report = self.report = EncodeReport()
         parts: list[Float32] = []
         with source.located():
             for part in source.slices():
-                parts.append(self._vectors(part, self._prompt(prompt), on_truncate, report))
-        for message in report.messages(self.max_length, on_truncate == "split"):
-            warn(message)
+                parts.append(self._vectors(part, prompt, on_truncate, report))
         vectors = np.concatenate(parts) if parts else np.empty((0, self.size), np.float32)
         return vectors[0] if is_one else vectors
 

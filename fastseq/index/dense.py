@@ -1,0 +1,292 @@
+"""Vectors of documents: those of an encoder of texts, or of a column of the corpus.
+
+A segment has the vectors of its documents beside their postings, divided by their Euclidean norms,
+so that a product with a query's unit vector is their cosine. The setting "dense" in the manifest is
+
+    size     dimensions
+    dtype    "float32" or "float16"
+    column   of the corpus, that has the vectors
+    model, digest  instead of a column: the name of the encoder, the path of a checkpoint, and the
+             digest of its weights, null where it has none
+
+A document whose text has no vector (all zeros, as of an empty text) is no hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.errors import DataError, SettingsError, quoted, warn
+from fastseq.index import segment as layout
+from fastseq.kernels.vectors.dense import unit_rows
+from fastseq.settings import one_of
+from fastseq.store.container import ContainerWriter
+from fastseq.store.files import SpillFile
+from fastseq.types import Float32, Texts, UInt32
+
+if TYPE_CHECKING:
+    from fastseq.store.rows import RowBatch
+
+DTYPES = ("float32", "float16")
+_HELD = 8 << 20  # bytes of vectors in memory before they are moved to a file
+ROWS = 4096  # copied at a time
+_SEVERAL = ("encode_document", "encode_query")  # of encoders with prompts for both
+
+Encode = Callable[[list[str]], Any]
+
+
+class DenseSettings(NamedTuple):
+    """The setting "dense" of an index: see above."""
+
+    size: int
+    dtype: str = "float32"
+    column: str | None = None
+    model: str | None = None
+    digest: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The setting, for the manifest."""
+        own: dict[str, Any] = {"size": self.size, "dtype": self.dtype}
+        if self.column is not None:
+            return own | {"column": self.column}
+        return own | {"model": self.model, "digest": self.digest}
+
+    @staticmethod
+    def of(settings: Mapping[str, Any]) -> DenseSettings | None:
+        """The setting of a manifest; None where there is none."""
+        found = settings.get("dense")
+        return None if found is None else DenseSettings(**found)
+
+
+class DenseModel:
+    """An encoder of texts, as a caller gives it.
+
+    Parameters
+    ----------
+    encoder : a function from a list of strings to float32[n, H], or an object with a method
+        `encode` of this kind, as TextEncoder; its methods `encode_document` and `encode_query` are
+        used where it has them. Its attributes `path` and `digest` identify it
+
+    Attributes
+    ----------
+    name : the path, else the name of the function or type
+    digest : None where it has none
+
+    Raises SettingsError for another object.
+    """
+
+    def __init__(self, encoder: Any) -> None:
+        self._encoder = encoder
+        document, query = (getattr(encoder, name, None) for name in _SEVERAL)
+        encode = getattr(encoder, "encode", None) or encoder
+        self._document, self._query = document or encode, query or encode
+        if not callable(self._document) or not callable(self._query):
+            raise SettingsError(
+                "an encoder must be a function from a list of strings to vectors, or have a method "
+                f"encode, as fastseq.TextEncoder: not {encoder!r:.80}"
+            )
+        path = getattr(encoder, "path", None)
+        named = encoder if hasattr(encoder, "__qualname__") else type(encoder)
+        own = f"{named.__module__}.{named.__qualname__}"
+        self.name = str(Path(path).absolute()) if isinstance(path, str | Path) else own
+        digest = getattr(encoder, "digest", None)
+        self.digest = digest if isinstance(digest, str) else None
+
+    def documents(self, texts: Texts) -> Float32:
+        """float32[n, H], the vectors of the texts of documents. Raises DataError for a result of
+        another shape, or with a number that is not finite."""
+        return self._vectors(self._document, texts.to_strings(), "documents")
+
+    def queries(self, texts: Sequence[str]) -> Float32:
+        """The same of queries."""
+        return self._vectors(self._query, list(texts), "queries")
+
+    def _vectors(self, encode: Encode, texts: list[str], what: str) -> Float32:
+        found = np.asarray(encode(texts), np.float32)
+        if found.ndim != 2 or len(found) != len(texts) or not found.shape[1]:
+            raise DataError(
+                f"{self.name} returned an array of shape {found.shape} for {len(texts)} {what}, "
+                f"expected [{len(texts)}, dimensions]"
+            )
+        return np.ascontiguousarray(found)
+
+    def warn_of_texts(self) -> None:
+        """Warn of the texts that the encoder has truncated, or that have no vector."""
+        take = getattr(self._encoder, "take_messages", None)
+        for message in () if take is None else take():
+            warn(message)
+
+    def check(self, settings: DenseSettings, size: int | None = None) -> None:
+        """Raise SettingsError unless the vectors of an index are of this encoder."""
+        if size is not None and size != settings.size:
+            raise SettingsError(
+                f"{self.name} makes vectors of {size} numbers, but those of the index have "
+                f"{settings.size}" + ("" if settings.model is None else f" ({settings.model})")
+            )
+        if settings.column is not None:
+            return  # whatever made the vectors
+        same = self.name == settings.model
+        if self.digest is not None or settings.digest is not None:
+            same = self.digest == settings.digest
+        if not same:
+            both = [(settings.model, settings.digest), (self.name, self.digest)]
+            first, second = (
+                f"{name} (digest {digest[:12]})" if digest else str(name) for name, digest in both
+            )
+            raise SettingsError(
+                f"the vectors of the index are of the model {first}, but this is {second}: "
+                "vectors of different models cannot be compared"
+            )
+
+
+class DenseBuild(NamedTuple):
+    """How the vectors of documents are made for a segment.
+
+    model   None where a column has them
+    dtype   of the stored numbers
+    size    dimensions; None where they are not known yet
+    column  that has them
+    """
+
+    model: DenseModel | None
+    dtype: str
+    size: int | None = None
+    column: str | None = None
+
+    def vectors_of(self, batch: RowBatch, texts: Callable[[], Texts]) -> Float32:
+        """float32[rows, H]; H is 0 where no row has a vector and the dimensions are not known.
+
+        texts : those of the rows
+        """
+        if self.model is None:
+            assert batch.vectors is not None
+            return batch.vectors
+        return self.model.documents(texts())
+
+    def settings(self, size: int) -> DenseSettings:
+        """The setting of the index."""
+        if self.model is None:
+            return DenseSettings(size, self.dtype, self.column)
+        return DenseSettings(size, self.dtype, None, self.model.name, self.model.digest)
+
+
+def dense_build(encoder: Any, column: str | None, dtype: str) -> DenseBuild | None:
+    """What `Index.build` is given; None where neither an encoder nor a column is. Raises
+    SettingsError for both, and as DenseModel."""
+    one_of("dense_dtype", dtype, DTYPES)
+    if encoder is None and column is None:
+        return None
+    if encoder is not None and column is not None:
+        raise SettingsError("dense and dense_column cannot be combined")
+    return DenseBuild(None if encoder is None else DenseModel(encoder), dtype, None, column)
+
+
+def changed_build(encoder: Any, settings: DenseSettings | None) -> DenseBuild | None:
+    """How the vectors of documents added to an index are made. `encoder` is None where none is
+    given: that of an index with a model is then an error where vectors are needed.
+
+    Raises SettingsError for an encoder where the index has no vectors, or those of a column or of
+    another model.
+    """
+    if settings is None:
+        if encoder is not None:
+            raise SettingsError(
+                "the index has no vectors: build it again with dense=… or without the encoder"
+            )
+        return None
+    if settings.column is not None:
+        if encoder is not None:
+            raise SettingsError(
+                f"the index has the vectors of the column {quoted(settings.column)}: it needs no "
+                "encoder"
+            )
+        return DenseBuild(None, settings.dtype, settings.size, settings.column)
+    if encoder is None:
+        raise SettingsError(
+            f"the index has vectors of the model {settings.model}: give it, dense=…, to add "
+            "documents"
+        )
+    model = DenseModel(encoder)
+    size = getattr(encoder, "size", None)
+    model.check(settings, size if type(size) is int else None)
+    return DenseBuild(model, settings.dtype, settings.size)
+
+
+class VectorBuilder:
+    """The vectors of a segment in progress, which are in a file from 8 MB on.
+
+    make_spill : makes the path of the file
+    """
+
+    def __init__(self, build: DenseBuild, make_spill: Callable[[], Path]) -> None:
+        self._build, self._make_spill = build, make_spill
+        self._dtype = np.dtype(build.dtype)
+        self.size = build.size
+        self._parts: list[npt.NDArray[Any]] = []
+        self._held = self._spilled = self.rows = 0
+        self._file: SpillFile | None = None
+        self._missing: list[UInt32] = []
+
+    def append(self, batch: RowBatch, texts: Callable[[], Texts]) -> None:
+        """Add the vectors of the rows of a batch; `texts` returns their texts.
+
+        Raises DataError for vectors of another length, and a number that is not finite.
+        """
+        found = self._build.vectors_of(batch, texts)
+        if self.size is None and found.shape[1]:
+            self.size = found.shape[1]
+            if self.rows:  # without vectors
+                self._hold(np.zeros((self.rows, self.size), self._dtype))
+        if found.shape[1] != (self.size or 0):
+            if found.shape[1] or self._build.column is None:
+                raise DataError(
+                    f"{batch.where(0)}: a vector of {found.shape[1]} numbers, but those of the "
+                    f"index have {self.size}"
+                )
+            found = np.zeros((len(found), self.size or 0), np.float32)
+        units = unit_rows(found)
+        if units is None:
+            row = int(np.argmin(np.isfinite(found).all(axis=1)))
+            raise DataError(f"{batch.where(row)}: its vector has a number that is not finite")
+        none = np.flatnonzero(~units.any(axis=1))
+        self._missing.append((self.rows + none).astype(np.uint32))
+        self.rows += len(units)
+        if self.size is not None:
+            self._hold(units.astype(self._dtype))
+
+    def _hold(self, vectors: npt.NDArray[Any]) -> None:
+        self._parts.append(vectors)
+        self._held += vectors.nbytes
+        if self._held > _HELD:
+            if self._file is None:
+                self._file = SpillFile(self._make_spill())
+            for part in self._parts:
+                self._file.append(part.reshape(-1))
+                self._spilled += part.size
+            self._parts, self._held = [], 0
+
+    def write(self, container: ContainerWriter) -> None:
+        """Write the arrays. Raises DataError where no row has a vector, and OSError where the
+        system refuses."""
+        if self.size is None:
+            where = f"column {quoted(self._build.column)}"
+            raise DataError(f"{where}: every vector is null or empty, expected lists of numbers")
+        region = container.region(layout.VECTORS, self._dtype, self.rows * self.size)
+        step = ROWS * self.size
+        for start in range(0, self._spilled, step):
+            assert self._file is not None
+            count = min(step, self._spilled - start)
+            region.append(self._file.read(start * self._dtype.itemsize, self._dtype, count))
+        for part in self._parts:
+            region.append(part)
+        container.array(layout.NO_VECTOR, np.concatenate(self._missing))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,94 @@
+"""Exact search of the vectors of documents: the best of blocks of documents for all queries.
+
+The queries of a batch are the packed panels, and the vectors of documents the rows that a product
+streams through, as they are in the file: nothing is packed and no copy is in memory. A document's
+score with a query is one sum over the dimensions in their order, so it does not depend on blocks,
+batches or threads. A block of scores is compared with the k-th best score so far of LANES queries
+at a time; what exceeds it becomes a key of `topk`, as in nearest.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastseq.kernels.core.jit import jit
+from fastseq.kernels.core.topk import key_score, make_key, select_best
+from fastseq.kernels.core.width import LANES
+from fastseq.kernels.simd.floats import any_lane, load
+from fastseq.kernels.simd.gemm import multiply_panels
+
+_HALF_BIAS = np.float32(2.0**112)  # 2^(127 - 15), between the exponents of both types
+
+
+@jit
+def scan_vectors(keys, counts, limits, vectors, rows, panels, products, bias, scratch, k):
+    """Add the scores of Q queries with D documents to the best so far.
+
+    keys      uint64[Q, C], C > k  the best so far, unordered
+    counts    int64[Q]             their number
+    limits    float32[W]           what a score must exceed; initially -infinity, and infinity from
+                                   Q on; W is Q in whole vectors
+    vectors   float32[D, H]
+    rows      int32[D]             the row of each document, ascending; -1: it is left out
+    panels    float32[packed_size(H, W)]  the queries
+    products  float32[B, W]        scratch for the scores of a block of documents
+    bias      float32[W]           zeros
+    scratch   float32[gemm.scratch_size()]
+    """
+    width = len(limits)
+    capacity = keys.shape[1]
+    flat = products.reshape(products.size)
+    for first in range(0, len(vectors), len(products)):
+        some = min(len(products), len(vectors) - first)
+        multiply_panels(
+            products[:some], vectors[first : first + some], panels, bias, False, scratch, 0, some
+        )
+        for d in range(some):
+            row = rows[first + d]
+            if row < 0:
+                continue
+            at = d * width
+            for start in range(0, width, LANES):
+                if not any_lane(load(flat, at + start) > load(limits, start)):
+                    continue
+                for q in range(start, start + LANES):
+                    score = flat[at + q]
+                    if score > limits[q]:
+                        mine = keys[q]
+                        count = counts[q]
+                        # + 0.0: -0.0 becomes 0.0, whose key is larger
+                        mine[count] = make_key(score + np.float32(0.0), row)
+                        count += 1
+                        if count == capacity:
+                            limits[q] = key_score(select_best(mine, count, k))
+                            count = np.int64(k)
+                        counts[q] = count
+
+
+@jit
+def widen_halves(out, bits, halves):
+    """out = the float16 numbers whose bits are `halves`, which are finite.
+
+    out     float32[n]
+    bits    uint32[n], the memory of `out`
+    halves  uint16[n]
+    """
+    for start in range(0, len(halves), 1024):
+        stop = min(start + 1024, len(halves))
+        for i in range(start, stop):
+            bits[i] = (np.uint32(halves[i]) & np.uint32(0x7FFF)) << np.uint32(13)
+        for i in range(start, stop):
+            out[i] *= _HALF_BIAS
+        for i in range(start, stop):
+            bits[i] |= (np.uint32(halves[i]) & np.uint32(0x8000)) << np.uint32(16)
+
+
+def unit_rows(vectors):
+    """float32[n, d]: the rows divided by their length; rows of zeros are unchanged. None where a
+    number is not finite."""
+    squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    if not np.isfinite(squares).all():
+        return None
+    scale = np.zeros(len(squares))
+    np.divide(1.0, np.sqrt(squares), out=scale, where=squares > 0)
+    return (vectors * scale[:, None]).astype(np.float32)

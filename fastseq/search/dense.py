@@ -1,0 +1,335 @@
+"""Search by vectors: the documents whose vectors have the largest cosine with a query's, and their
+fusion with the hits of words.
+
+The search is exact. Documents are scored block by block (kernels/vectors/dense.py), on all threads;
+each has the best of its own documents. What a filter leaves out, deleted documents and those
+without a vector are skipped, or where many are, left out of the product. A score depends on nothing
+but the two vectors, so hits have the same bits for any segments and threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastseq.errors import DataError, SettingsError
+from fastseq.index.collection import Collection, Leaf
+from fastseq.index.dense import DenseModel, DenseSettings
+from fastseq.index.segment import Vectors
+from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.simd import gemm
+from fastseq.kernels.vectors.dense import scan_vectors, unit_rows, widen_halves
+from fastseq.kernels.vectors.nearest import best_of
+from fastseq.search.hits import Asked, Hits
+from fastseq.search.requests import least_depth
+from fastseq.search.searcher import MOST_HITS, Searcher
+from fastseq.search.tasks import no_hits
+from fastseq.settings import one_of, real, strings, thread_count, whole
+from fastseq.threads import Team
+from fastseq.types import Float32, Int32, Int64, UInt8
+
+FUSIONS = ("rrf", "sum")
+_OF_WORDS = ("model", "expand", "feedback", "fields", "syntax", "operator", "synonyms")
+RRF_K = 60  # of reciprocal rank fusion; Cormack, Clarke & Büttcher 2009
+_QUERIES = 256  # scored together
+_KEYS = 1 << 23  # of all queries at a time: 64 MB
+_SCORES = 1 << 17  # computed before they are compared: 512 KB
+_DIRECT = 1 << 14  # documents in a block, at most
+_COPIED = 1 << 19  # numbers that are copied at a time where they are not
+_SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it saves
+_SHARES = 4  # blocks of a thread, at least, so that all have about as many documents
+_FEW = 4  # where at most one in so many documents is searched, their vectors are gathered
+
+
+class _Block(NamedTuple):
+    """Documents [first, last) of a segment, and the rows of the collection of those searched."""
+
+    leaf: Leaf
+    vectors: Vectors
+    first: int
+    last: int
+
+
+def dense_settings(collection: Collection) -> DenseSettings:
+    """The setting of the vectors of an index. Raises SettingsError for one without vectors."""
+    found = collection.dense
+    if found is None:
+        raise SettingsError(
+            f"{collection.path}: the index has no vectors: build it with dense=…, an encoder, or "
+            "dense_column=…"
+        )
+    return found
+
+
+def query_vectors(collection: Collection, queries: Any, encoder: Any) -> Float32:
+    """float32[Q, H]: unit vectors of queries, zeros for one without a vector.
+
+    queries : strings, or a float array [Q, H]
+    encoder : of strings: see DenseModel
+
+    Raises SettingsError for an index without vectors, or those of another model, for strings
+    without an encoder, and arrays of another shape; DataError for numbers that are not finite.
+    """
+    settings = dense_settings(collection)
+    if isinstance(queries, np.ndarray):
+        if encoder is not None:
+            raise SettingsError("queries that are vectors need no encoder")
+        if (
+            queries.ndim != 2
+            or queries.shape[1] != settings.size
+            or queries.dtype.kind not in "fiu"
+        ):
+            raise SettingsError(
+                f"queries must be numbers of shape [n, {settings.size}], as the vectors of the "
+                f"index, not {queries.dtype}{list(queries.shape)}"
+            )
+        vectors = np.ascontiguousarray(queries, np.float32)
+    else:
+        if encoder is None:
+            made = "" if settings.model is None else f", {settings.model}"
+            raise SettingsError(
+                f"queries that are texts need encoder=…, the model of the index{made}"
+            )
+        model = DenseModel(encoder)
+        model.check(settings)
+        if not len(queries):
+            return np.empty((0, settings.size), np.float32)
+        vectors = model.queries(queries)
+        model.check(settings, vectors.shape[1])
+    units: Float32 | None = unit_rows(vectors)
+    if units is None:
+        query = int(np.argmin(np.isfinite(vectors).all(axis=1)))
+        raise DataError(f"the vector of query {query} (from 0) has a number that is not finite")
+    return units
+
+
+def find_nearest(
+    collection: Collection, units: Float32, k: int, allowed: UInt8, threads: int | None = None
+) -> tuple[Int32, Float32]:
+    """(rows int32[Q, k], cosines float32[Q, k]) of the documents nearest to queries: descending,
+    ties by row; row -1 and 0 past the last. A query of zeros has none.
+
+    units : of `query_vectors`
+    allowed : uint8[rows] of `allowed_rows`, or uint8[0] for all
+
+    Raises FormatError where the index is damaged.
+    """
+    rows, scores = no_hits(len(units), k)
+    asked = np.flatnonzero(units.any(axis=1))
+    depth = min(k, collection.documents)
+    if not len(asked) or not depth:
+        return rows, scores
+    work = len(asked) * units.shape[1] * collection.rows
+    team = Team(min(thread_count(threads), max(work // _SMALL, 1)))
+    size = min(max(collection.rows // (_SHARES * team.threads), gemm.ROWS), _DIRECT)
+    parts = _shares(_blocks(collection, size), team.threads)
+    capacity = 2 * depth + 64
+    step = max(1, min(_QUERIES, _KEYS // (len(parts) * capacity)))
+    for start in range(0, len(asked), step):
+        some = asked[start : start + step]
+        group = _Group(units[some], depth, capacity, len(parts))
+        team.run(lambda part, group=group: group.scan(parts[part], part, allowed), len(parts))  # type: ignore[misc]
+        rows[some, :depth], scores[some, :depth] = group.best()
+    return rows, scores
+
+
+class _Group:
+    """The search for some queries at a time.
+
+    units     float32[Q, H]
+    depth     hits of each
+    capacity  keys of each, for every part
+    """
+
+    def __init__(self, units: Float32, depth: int, capacity: int, parts: int) -> None:
+        queries, size = units.shape
+        self._depth, self._queries, self._width = depth, queries, gemm.padded(queries)
+        self._panels = aligned_zeros(gemm.packed_size(size, self._width))
+        gemm.pack_transposed(self._panels, units, 0, queries)
+        self._keys = np.empty((parts, queries, capacity), np.uint64)
+        self._counts = np.zeros((parts, queries), np.int64)
+
+    def scan(self, blocks: Sequence[_Block], part: int, allowed: UInt8) -> None:
+        """Find the best of some blocks of documents."""
+        limits = np.full(self._width, np.inf, np.float32)
+        limits[: self._queries] = -np.inf
+        height = max(_SCORES // self._width, gemm.ROWS) // gemm.ROWS * gemm.ROWS
+        products = aligned_zeros(min(height, 4 * gemm.ROWS) * self._width)
+        products = products.reshape(-1, self._width)
+        bias, scratch = np.zeros(self._width, np.float32), np.empty(gemm.scratch_size(), np.float32)
+        buffer = np.empty(0, np.float32)
+        for block in blocks:
+            rows, found = _searched(block, allowed)
+            if not found:
+                continue
+            vectors = block.vectors
+            vectors.verify(block.first, block.last)
+            raw = vectors.raw[block.first : block.last]
+            few = found * _FEW <= len(rows)
+            if not few and raw.dtype == np.float32:
+                own = (self._keys[part], self._counts[part], limits, raw, rows)
+                scan_vectors(*own, self._panels, products, bias, scratch, self._depth)
+                continue
+            if few:
+                chosen = np.flatnonzero(rows >= 0)
+                raw, rows = raw[chosen], rows[chosen]
+            at_a_time = max(_COPIED // vectors.size, 1)
+            if buffer.size < at_a_time * vectors.size:
+                buffer = np.empty(at_a_time * vectors.size, np.float32)
+            for start in range(0, len(rows), at_a_time):
+                piece = raw[start : start + at_a_time]
+                values = piece.astype(np.float32, copy=False)
+                if piece.dtype == np.float16:
+                    flat = buffer[: piece.size]
+                    widen_halves(flat, flat.view(np.uint32), piece.reshape(-1).view(np.uint16))
+                    values = flat.reshape(piece.shape)
+                own = (
+                    self._keys[part], self._counts[part], limits, values,
+                    rows[start : start + at_a_time],
+                )  # fmt: skip
+                scan_vectors(*own, self._panels, products, bias, scratch, self._depth)
+
+    def best(self) -> tuple[Int32, Float32]:
+        """The best of all parts."""
+        rows, scores = no_hits(self._queries, self._depth)
+        spare = np.empty((2, self._keys.shape[0] * self._keys.shape[2]), np.uint64)
+        best_of(rows, scores, self._keys, self._counts, spare[0], spare[1])
+        return rows, scores
+
+
+def _blocks(collection: Collection, size: int) -> Sequence[_Block]:
+    """The documents in blocks of at most `size`. Raises FormatError for a damaged index."""
+    settings = dense_settings(collection)
+    kind = settings.size, settings.dtype
+    found = []
+    for leaf in collection.leaves:
+        segment = leaf.segment
+        vectors = segment.vectors
+        if vectors is None or (vectors.size, str(vectors.raw.dtype)) != kind:
+            raise segment.damaged("vectors", f"not {settings.size} numbers of {settings.dtype}")
+        for first in range(0, segment.documents, size):
+            found.append(_Block(leaf, vectors, first, min(first + size, segment.documents)))
+    return found
+
+
+def _shares(blocks: Sequence[_Block], parts: int) -> list[Sequence[_Block]]:
+    """Adjacent blocks with about as many documents for each part, in order."""
+    ends = [0, *accumulate(block.last - block.first for block in blocks)]
+    edges = np.searchsorted(ends, np.linspace(0, ends[-1], parts + 1)).tolist()
+    shares = [blocks[a:b] for a, b in pairwise(edges)]
+    return [share for share in shares if share]
+
+
+def _searched(block: _Block, allowed: UInt8) -> tuple[Int32, int]:
+    """(the rows of the collection of a block's documents, -1 for those that are not searched; the
+    number of the others)."""
+    leaf, first, last = block.leaf, block.first, block.last
+    base = leaf.first_row
+    rows = np.arange(base + first, base + last, dtype=np.int32)
+    if leaf.live is not None:
+        rows[leaf.live[first:last] == 0] = -1
+    if len(allowed):
+        rows[allowed[base + first : base + last] == 0] = -1
+    missing: Any = block.vectors.missing
+    if len(missing):
+        low, high = np.searchsorted(missing, [first, last])
+        rows[missing[low:high].astype(np.int64) - first] = -1
+    return rows, int(np.count_nonzero(rows >= 0))
+
+
+def dense_hits(
+    searcher: Searcher, queries: Any, k: int, encoder: Any, filter: Any, threads: int | None
+) -> Hits:
+    """The hits of `Index.search_dense`."""
+    collection = searcher.collection
+    dense_settings(collection)
+    is_vectors = isinstance(queries, np.ndarray)
+    given = queries if is_vectors else list(strings("queries", queries))
+    k = least_depth(whole("k", k, 1, below=1 << 128), len(given), collection)
+    if k * max(len(given), 1) > MOST_HITS:
+        raise SettingsError(f"k of {k} for {len(given)} queries does not fit in memory")
+    units = query_vectors(collection, given, encoder)
+    allowed = searcher.allowed(filter, threads)
+    rows, scores = find_nearest(collection, units, k, allowed, threads)
+    return Hits(rows, scores, collection, (), (), None if is_vectors else _asked(given))
+
+
+def _asked(queries: Sequence[str]) -> Asked:
+    return Asked(tuple(queries), None, {})
+
+
+# ---- fusion
+
+
+def check_hybrid(
+    query: Any, k: Any, vectors: Any, fusion: Any, weight: Any, depth: Any,
+    lexical: Mapping[str, Any], documents: int,
+) -> tuple[list[str], int]:  # fmt: skip
+    """(the queries, the documents of each ranking) of `Index.search_hybrid`. Raises SettingsError
+    as there."""
+    one_of("fusion", fusion, FUSIONS)
+    real("weight", weight, lambda w: 0 <= w <= 1, "a number from 0 to 1")
+    for name in lexical:
+        one_of("an option of search", name, _OF_WORDS)
+    texts = list(strings("query", query))
+    k, depth = whole("k", k, 1, below=1 << 128), whole("depth", depth, 1)
+    if vectors is not None and len(vectors) != len(texts):
+        raise SettingsError(f"{len(vectors)} vectors for {len(texts)} queries")
+    return texts, min(max(k, depth), max(documents, 1))
+
+
+def fused_hits(
+    near: Hits, words: Hits, texts: Sequence[str], k: int, fusion: str, weight: float
+) -> Hits:
+    """The fusion of the hits of vectors and of words."""
+    collection = words._collection
+    k = least_depth(k, len(texts), collection)
+    rows, scores = fused([(hits.rows, hits.scores) for hits in (near, words)], k, fusion, weight)
+    return Hits(rows, scores, collection, words.notices, (), _asked(texts))
+
+
+def fused(
+    parts: Sequence[tuple[Int32, Float32]], k: int, fusion: str, weight: float
+) -> tuple[Int32, Float32]:
+    """(rows int32[Q, k], scores float32[Q, k]) of the fusion of two rankings of the same queries,
+    of vectors and of words.
+
+    parts : rows and scores of each, best first, -1 past the last
+    fusion : "rrf": the sum over the rankings of 1 / (60 + rank); "sum": that of the scores, brought
+        to 0 to 1 by the least and the largest in each ranking, times the weights
+    weight : of the ranking by vectors; that of words is 1 - weight, and for rrf both are doubled
+    """
+    queries = len(parts[0][0])
+    rows, scores = no_hits(queries, k)
+    weights = (weight, 1 - weight)
+    for q in range(queries):
+        found: list[tuple[Int64, Any]] = []
+        for (own_rows, own_scores), factor in zip(parts, weights, strict=True):
+            hits = np.flatnonzero(own_rows[q] >= 0)
+            if fusion == "rrf":
+                values = 2 * factor / (RRF_K + 1.0 + np.arange(len(hits)))
+            else:
+                values = factor * _scaled(own_scores[q, hits].astype(np.float64))
+            found.append((own_rows[q, hits].astype(np.int64), values))
+        every = np.concatenate([own for own, _ in found])
+        distinct, places = np.unique(every, return_inverse=True)
+        totals = np.zeros(len(distinct))
+        start = 0
+        for own, values in found:  # the vectors' first: a sum of two numbers has no order
+            totals[places[start : start + len(own)]] += values
+            start += len(own)
+        order = np.argsort(-totals.astype(np.float32), kind="stable")[:k]
+        rows[q, : len(order)] = distinct[order]
+        scores[q, : len(order)] = totals[order]
+    return rows, scores
+
+
+def _scaled(scores: Any) -> Any:
+    """Scores, descending, brought to 0 to 1; 1 where all are equal."""
+    if not len(scores):
+        return scores
+    low, high = scores[-1], scores[0]
+    return np.ones(len(scores)) if high == low else (scores - low) / (high - low)
