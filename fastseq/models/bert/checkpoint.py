@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FormatError, quoted
+from fastseq.errors import DataError, FormatError, SettingsError, quoted
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.parameters import check_shapes, encoder_shapes, plain_names
+from fastseq.settings import whole
 from fastseq.store.files import reason
 from fastseq.store.weights import map_weights
+from fastseq.text.wordpiece import WordPiece
 from fastseq.types import Float32
 
 CONFIG = "config.json"
@@ -27,6 +29,7 @@ TOKENIZER = "tokenizer_config.json"
 PROMPTS = "config_sentence_transformers.json"
 PICKLES = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
 POOLINGS = ("mean", "cls", "max")
+SPECIAL = 2  # tokens around a text: [CLS] and [SEP]
 
 _MODE = "pooling_mode_"
 _MODES = {"mean": "mean", "cls": "cls", "cls_token": "cls", "max": "max"}
@@ -96,6 +99,27 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     weights = {name: array.astype(np.float32, copy=False) for name, array in found.items()}
     others = {name: array for name, array in arrays.items() if name not in shapes}
     return Checkpoint(folder, config, weights, others, sentences)
+
+
+def check_tokenizer(tokenizer: WordPiece, config: BertConfig, path: str | Path) -> None:
+    """Raise FormatError if a tokenizer has ids that the embeddings do not have."""
+    if len(tokenizer) > config.words:
+        raise FormatError(
+            f"{path}: the tokenizer has {len(tokenizer):,} tokens, the weights {config.words:,}"
+        )
+
+
+def limit_of(checkpoint: Checkpoint, max_length: int | None) -> int:
+    """The tokens of a text with its special ones: `max_length`, or those of the checkpoint.
+
+    Raises SettingsError for more than the model has positions, or no room for a token.
+    """
+    if max_length is None:
+        return checkpoint.sentences.most
+    limit, positions = whole("max_length", max_length, SPECIAL + 1), checkpoint.config.positions
+    if limit > positions:
+        raise SettingsError(f"max_length is {limit}, but the model has {positions} positions")
+    return limit
 
 
 def _sentences(folder: Path, config: BertConfig) -> Sentences:
