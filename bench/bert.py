@@ -21,6 +21,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +161,10 @@ def fixed(options: argparse.Namespace, report: Report, peers: dict[str, Pool]) -
             return vectors
 
         expected = peers["PyTorch"](ids, mask) if peers else ours()
-        contenders = [Contender("fastseq", ours, lambda v, e=expected: check(v, e))] + [
-            Contender(
-                name, lambda p=peer, i=ids, m=mask: p(i, m), lambda v, e=expected: check(v, e)
-            )
-            for name, peer in peers.items()
+        checked = partial(check, expected=expected)
+        contenders = [Contender("fastseq", ours, checked)]
+        contenders += [
+            Contender(name, partial(peer, ids, mask), checked) for name, peer in peers.items()
         ]
         found = harness.compare(contenders, options.rounds)
         print(f"\n{texts} texts of {tokens} tokens")
@@ -197,8 +197,9 @@ def corpus(
     def ours() -> np.ndarray:
         reader = Corpus.open(source, None, "text", ())
         encoder.predict_batches(reader).write(target, overwrite=True)
-        vectors = pq.read_table(target)["vector"].combine_chunks()
-        return vectors.values.to_numpy().reshape(-1, encoder.size)
+        column = pq.read_table(target)["vector"].combine_chunks()
+        vectors: np.ndarray = column.values.to_numpy().reshape(-1, encoder.size)
+        return vectors
 
     expected = ours()
     contenders = [Contender("fastseq", ours, lambda v: check(v, expected))]
@@ -251,11 +252,14 @@ def _batched(
 
 
 _ONE = """
-import resource, sys, time
+import sys, time
 start = time.perf_counter()
 import fastseq
 vector = fastseq.TextEncoder.load(sys.argv[1]).encode("The weather is lovely today.")
-print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+seconds = time.perf_counter() - start
+# not of getrusage, which a process inherits from the one that starts it
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(seconds, int(status["VmHWM"].split()[0]) / 1024)
 """
 
 

@@ -75,7 +75,8 @@ def checkpoint() -> Path:
         f"embeddings.{name}_embeddings.weight": (rows, hidden)
         for name, rows in (("word", len(pieces)), ("position", 256), ("token_type", 2))
     }
-    dense, norms = {}, ["embeddings.LayerNorm"]
+    dense: dict[str, tuple[int, ...]] = {}
+    norms = ["embeddings.LayerNorm"]
     for layer in range(layers):
         start = f"encoder.layer.{layer}."
         for name in ("self.query", "self.key", "self.value", "output.dense"):

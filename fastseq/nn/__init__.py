@@ -11,10 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastseq.nn.bert import BertEmbeddings, MaskedWordHead, Pooler
     from fastseq.nn.crf import CRF
     from fastseq.nn.initialisers import initialiser
     from fastseq.nn.layer import Parameters, joined
-    from fastseq.nn.layers import Dense, Dropout, Embedding
+    from fastseq.nn.layers import Dense, Dropout, Embedding, Gelu, LayerNorm
     from fastseq.nn.losses import (
         ProjectedCrossEntropy,
         mean_squared_error,
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
     from fastseq.nn.pooling import Pooling
     from fastseq.nn.recurrent import GRU, LSTM, RNN
     from fastseq.nn.schedules import schedule
+    from fastseq.nn.transformer import SelfAttention, TransformerEncoder, TransformerLayer
 
 _MODULES = {
+    "bert": ("BertEmbeddings", "MaskedWordHead", "Pooler"),
     "crf": ("CRF",),
     "initialisers": ("initialiser",),
     "layer": ("Parameters", "joined"),
-    "layers": ("Dense", "Dropout", "Embedding"),
+    "layers": ("Dense", "Dropout", "Embedding", "Gelu", "LayerNorm"),
     "losses": ("ProjectedCrossEntropy", "mean_squared_error", "softmax", "softmax_cross_entropy"),
     "optimisers": (
         *("Adagrad", "Adam", "AdamW", "RMSprop", "SGD"),
@@ -48,6 +51,7 @@ _MODULES = {
     "pooling": ("Pooling",),
     "recurrent": ("GRU", "LSTM", "RNN"),
     "schedules": ("schedule",),
+    "transformer": ("SelfAttention", "TransformerEncoder", "TransformerLayer"),
 }
 _HOMES = {name: f"fastseq.nn.{module}" for module, names in _MODULES.items() for name in names}
 
@@ -60,13 +64,21 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "BertEmbeddings",
     "Dense",
     "Dropout",
     "Embedding",
+    "Gelu",
+    "LayerNorm",
+    "MaskedWordHead",
     "Parameters",
+    "Pooler",
     "Pooling",
     "ProjectedCrossEntropy",
     "RMSprop",
+    "SelfAttention",
+    "TransformerEncoder",
+    "TransformerLayer",
     "clip_norm",
     "clip_value",
     "initialiser",

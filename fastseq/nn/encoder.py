@@ -20,10 +20,10 @@ from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.nn.attention import attention_forward, attention_scratch
 from fastseq.kernels.nn.gelu import gelu_forward
 from fastseq.kernels.nn.layer_norm import layer_norm_forward
-from fastseq.kernels.nn.token_embedding import sum_embeddings
+from fastseq.kernels.nn.rows import gather_sums
 from fastseq.kernels.simd import gemm
 from fastseq.nn.layers import limit_and_scale
-from fastseq.nn.products import Panels, scratch
+from fastseq.nn.products import Panels, padded_bias, scratch
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64, offsets_of
 
@@ -76,8 +76,7 @@ class _Product:
         outputs, inputs = affine.weight.shape
         self.outputs = outputs
         self._panels = Panels(inputs, outputs).pack(affine.weight, team, transposed=True)
-        self._bias = aligned_zeros(-(-outputs // gemm.WIDTH) * gemm.WIDTH)
-        self._bias[:outputs] = affine.bias
+        self._bias = padded_bias(affine.bias, outputs)
 
     def __call__(self, out: Float32, x: Float32) -> None:
         gemm.multiply_panels(out, x, self._panels.data, self._bias, False, scratch(), 0, len(x))
@@ -121,7 +120,14 @@ class Encoder:
         self._is_tanh = is_tanh
         self._drops_nothing = np.uint64(0), *limit_and_scale(0.0)
         self._layers = [
-            _Layer(*(_Product(part, team) if isinstance(part, Affine) else part for part in layer))
+            _Layer(
+                _Product(layer.attention, team),
+                _Product(layer.attention_output, team),
+                layer.attention_norm,
+                _Product(layer.inner, team),
+                _Product(layer.outer, team),
+                layer.outer_norm,
+            )
             for layer in layers
         ]
         self._of_thread = threading.local()
@@ -150,14 +156,17 @@ class Encoder:
         rows, width = len(ids), self.size
         tables = self._embeddings
         x, y = self._array("x", rows, width), self._array("y", rows, width)
-        sum_embeddings(
-            x.reshape(-1), ids, kinds, offsets, tables.words.reshape(-1),
-            tables.positions.reshape(-1), tables.types.reshape(-1), 0, len(offsets) - 1,
+        lengths = np.diff(offsets)
+        places = (np.arange(rows) - np.repeat(offsets[:-1], lengths)).astype(np.int32)
+        kinds = kinds if len(kinds) else np.zeros(rows, np.int32)
+        gather_sums(
+            x.reshape(-1), tables.words.reshape(-1), tables.types.reshape(-1),
+            tables.positions.reshape(-1), ids, kinds, places, 0, rows,
         )  # fmt: skip
         self._normalise(x, x[:0], tables.norm)
         order = np.arange(len(offsets) - 1, dtype=np.int32)
         pairs = len(order) * self._heads
-        longest = int(np.diff(offsets).max(initial=0))
+        longest = int(lengths.max(initial=0))
         own = self._array("scratch", attention_scratch(longest, width // self._heads))
         lse = _NONE.reshape(0, self._heads)
         for layer in self._layers:

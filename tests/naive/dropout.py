@@ -28,3 +28,14 @@ def mask(count: int, rate: float, key: int, first: int = 0) -> Array:
     # hashes are compared as signed numbers: the upper half of the 32 bits comes first
     turned = [(hashed(first + i, key) + 2**31) % 2**32 for i in range(count)]
     return np.array([1 / (1 - rate) if h >= rate * 2**32 else 0.0 for h in turned])
+
+
+def mixed_key(*parts: int) -> int:
+    """One key of several whole numbers: a step of splitmix64 for each."""
+    key = 0
+    for part in parts:
+        key = ((key ^ (part & ALL64)) + 0x9E3779B97F4A7C15) & ALL64
+        key = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & ALL64
+        key = ((key ^ (key >> 27)) * 0x94D049BB133111EB) & ALL64
+        key ^= key >> 31
+    return key

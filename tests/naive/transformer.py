@@ -9,8 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from fastseq.seeds import mixed_key
-from tests.naive.dropout import mask
+from tests.naive.dropout import mask, mixed_key
 
 Array = np.ndarray
 Arrays = dict[str, Array]

@@ -72,9 +72,25 @@ def test_examples(tokenizer: WordPiece, text: str, expected: str) -> None:
 @pytest.mark.parametrize("option", some(OPTIONS, 4, "wordpiece"))
 def test_random_texts_match_tokenizers(option: dict[str, bool], texts: list[str]) -> None:
     """Ids and spans, with a vocabulary of single letters, in which nothing is unknown."""
-    for added in ([], added_tokens(len(LETTERS))):
+    for added in ([], added_tokens(LETTERS)):
         one = WordPiece(LETTERS, added=added, **option)
         assert first_difference(one, theirs(one), texts) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\u302e\u1bf2", "a\u1bf2\u302e"),  # of the classes 224 and 9
+        ("a\u302e\u0301\u1bf2", "a\u1bf2\u302e"),  # the acute accent, of class 230, is removed
+        ("a\u302e\u0900\u1bf2", "a\u302e\u1bf2"),  # so is U+0900, but it is a starter
+        ("\U0001d15e\u1bf2", "\U0001d157\u1bf2\U0001d165"),  # decomposed, class 216
+    ],
+)
+def test_order_of_marks(text: str, expected: str) -> None:
+    one = WordPiece(LETTERS)
+    found = [word.removeprefix("##") for word in one.words(one.encode([text]).values)]
+    assert "".join(found) == expected
+    assert theirs(one).normalizer.normalize_str(text) == expected
 
 
 def test_a_difference_is_found(texts: list[str]) -> None:

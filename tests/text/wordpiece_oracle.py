@@ -12,6 +12,7 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -49,9 +50,9 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-def random_texts(rng: np.random.Generator, count: int, words: Sequence[str]) -> Iterator[str]:
+def random_texts(rng: np.random.Generator, size: int, words: Sequence[str]) -> Iterator[str]:
     """Texts of words, characters of several scripts, any code points, and special tokens."""
-    for _ in range(count):
+    for _ in range(size):
         parts: list[str] = []
         for kind in rng.integers(0, 12, int(rng.integers(1, 12))).tolist():
             if kind < 8:
@@ -103,8 +104,8 @@ def kept_marks() -> frozenset[str]:
 
     def parts(code: int) -> list[int]:
         change = int(mapped[int(map_index[code >> 7]) << 7 | code & 127])
-        start, count = (change - MULTIPLE) >> 5, change & 31
-        return [code + change] if change < MULTIPLE else pool[start : start + count].tolist()
+        start, length = (change - MULTIPLE) >> 5, change & 31
+        return [code + change] if change < MULTIPLE else pool[start : start + length].tolist()
 
     def is_mark(code: int) -> bool:
         return bool(properties[int(index[code >> 7]) << 7 | code & 127] >> CLASS_SHIFT)
@@ -132,8 +133,10 @@ def first_difference(ours: WordPiece, theirs: Tokenizer, texts: Sequence[str]) -
 
 
 def code_point_vocabulary() -> list[str]:
-    """[UNK], and all characters that a mapping makes, as words and as pieces."""
-    codes = set(range(0x20, 0x250)) | {0x1D157, 0x1D158, 0x1D1B9, 0x1D1BA, 0x11099}
+    """[UNK], and all characters that a mapping makes, and those of the random texts, as words and
+    as pieces."""
+    codes = set(map(ord, "".join(_ALPHABETS))) | set(map(ord, kept_marks()))
+    codes |= set(range(0x20, 0x250))
     for options in ((True, False), (False, True), (True, True)):
         *_, index, mapped, pool = _tables_of(*options)
         every = np.arange(0x110000)
@@ -144,14 +147,18 @@ def code_point_vocabulary() -> list[str]:
     return ["[UNK]", *letters, *(f"##{letter}" for letter in letters)]
 
 
-def added_tokens(first: int) -> list[AddedToken]:
-    """Added tokens with all parameters and the ids from `first` on, which are those that theirs
-    have where the vocabulary has `first` words. Some are the beginning of others."""
+def added_tokens(vocabulary: dict[str, int]) -> list[AddedToken]:
+    """Added tokens with all parameters and the ids that theirs have: those of the vocabulary, or
+    the next ones. Some are the beginning of others."""
     contents = ("[MASK]", "[MASK", "new", "<new>", "wörd", "[PAD]", "[SEP]", "ab", "漢字", "\u0301")
+    ids = count(len(vocabulary))
     return [
-        AddedToken(content, first + i, i & 1 > 0, i & 2 > 0, i & 4 > 0)
+        AddedToken(
+            content, vocabulary[content] if content in vocabulary else next(ids), i & 1 > 0,
+            i & 2 > 0, i & 4 > 0,
+        )
         for i, content in enumerate(contents)
-    ]
+    ]  # fmt: skip
 
 
 def code_point_texts(codes: Sequence[int]) -> list[str]:
@@ -193,7 +200,7 @@ def main() -> None:
         texts = list(random_texts(rng, share, words))
         _check(f"random, {option}", WordPiece(ours.vocabulary, **(ours.options | option)), texts)
         texts = list(random_texts(rng, share, words))
-        one = WordPiece(letters, added=added_tokens(len(letters)), **option)
+        one = WordPiece(letters, added=added_tokens(letters), **option)
         _check(f"letters, {option}", one, texts)
     for option in OPTIONS[:3]:
         texts = code_point_texts(range(0x110000))
@@ -208,14 +215,14 @@ def _compare_speed(ours: WordPiece, real: Sequence[str]) -> None:
     seconds: dict[str, Any] = {}
     for _ in range(3):
         start = time.process_time()
-        count = len(ours.encode(texts).values)
+        tokens = len(ours.encode(texts).values)
         seconds["fastseq"] = min(seconds.get("fastseq", 1e9), time.process_time() - start)
         start = time.process_time()
         reference.encode_batch_fast(real, add_special_tokens=False)
         seconds["tokenizers"] = min(seconds.get("tokenizers", 1e9), time.process_time() - start)
     for name, value in seconds.items():
         print(
-            f"{name}: {count / value / 1e6:.2f} M tokens/s, {texts.nbytes / value / 1e6:.1f} MB/s"
+            f"{name}: {tokens / value / 1e6:.2f} M tokens/s, {texts.nbytes / value / 1e6:.1f} MB/s"
         )
 
 

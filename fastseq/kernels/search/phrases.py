@@ -32,7 +32,12 @@ from fastseq.kernels.search.joining import (
 )
 from fastseq.kernels.search.positions import positions_start
 from fastseq.kernels.search.postings import WINDOW, frequency
-from fastseq.kernels.search.short_positions import LONG, MOST_SHORT, short_positions
+from fastseq.kernels.search.short_positions import (
+    LONG,
+    MOST_SHORT,
+    prefetch_short,
+    short_positions,
+)
 from fastseq.kernels.simd.bytes import count_ones, shared4
 
 END = 1 << 62  # the position of a cursor after its last one
@@ -408,6 +413,12 @@ def keep_matches(scratch, postings, data, blocks, lists, offsets, n):
     lead = join.order[0]
     n = keep_frequent(join, postings, slots, n)
     longest = offsets[slots - 1] > MOST_SHORT
+    # seldom in a cache: a batch of phrases takes .9 to .96 of the time so
+    for i in range(slots):
+        s = join.order[i]
+        if join.short[s] != 0:
+            for c in range(n):
+                prefetch_short(join.short[s], lists.first[s], place_in(join, s, c))
     kept = 0
     for c in range(n):
         positions = short_positions(

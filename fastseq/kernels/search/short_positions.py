@@ -17,7 +17,7 @@ from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.varints import get
 from fastseq.kernels.search.positions import positions_start
 from fastseq.kernels.search.postings import frequency
-from fastseq.kernels.simd.bytes import load4
+from fastseq.kernels.simd.bytes import load4, prefetch
 
 SHORT = 4
 MOST_SHORT = 252
@@ -78,3 +78,9 @@ def short_positions(postings, data, blocks, cached, first, posting):
         place = np.uint64(posting - first)
         return np.uint64(_uint32_at(cached, posting - first + 1)[place])
     return _read_short(postings, data, blocks, np.uint64(posting))
+
+
+@inline
+def prefetch_short(cached, first, posting):
+    """Request the short positions of a posting of a term with cached ones before they are read."""
+    prefetch(_uint32_at(cached, posting - first + 1), np.uint64(posting - first))

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastseq.errors import FormatError, quoted
+from fastseq.nn.layers import GELU_FORMS
 
-ACTIVATIONS = {"gelu": False, "gelu_new": True, "gelu_pytorch_tanh": True}  # whether by tanh
 # {setting of config.json: the attribute of BertConfig}
 _SIZES = {
     "vocab_size": "words", "hidden_size": "hidden", "num_hidden_layers": "layers",
@@ -53,7 +53,7 @@ class BertConfig:
     @property
     def is_tanh(self) -> bool:
         """Whether the activation is the approximation by tanh."""
-        return ACTIVATIONS[self.activation]
+        return GELU_FORMS[self.activation]
 
     @classmethod
     def from_dict(cls, content: Any, where: str) -> BertConfig:
@@ -74,10 +74,10 @@ class BertConfig:
                 f"num_attention_heads, {sizes['heads']}"
             )
         activation = content.get("hidden_act", cls().activation)
-        if activation not in ACTIVATIONS:
+        if activation not in GELU_FORMS:
             raise FormatError(
                 f"{where}: the activation {quoted(activation)} is not supported, only "
-                f"{', '.join(ACTIVATIONS)}"
+                f"{', '.join(GELU_FORMS)}"
             )
         kind = content.get("position_embedding_type", "absolute")
         if kind != "absolute":
@@ -88,7 +88,7 @@ class BertConfig:
         for name in ("is_decoder", "add_cross_attention"):
             if content.get(name):
                 raise FormatError(f"{where}: {name} is set: a decoder, expected an encoder")
-        rates = {
+        rates: dict[str, Any] = {
             own: _number(content, name, where, getattr(cls(), own), below=1)
             for name, own in _RATES.items()
         }
