@@ -26,7 +26,7 @@ from .parameters import CLASSIFY, COLUMNS, FORECAST, LANGUAGE, TAG, TASKS
 from .progress import fitting
 
 if TYPE_CHECKING:
-    from fastseq.models.sequence import SequenceModel
+    from fastseq.models.sequence import NetworkModel, SequenceModel
     from fastseq.models.word_vectors.base import VectorModel
 
 ESTIMATORS = {
@@ -34,12 +34,16 @@ ESTIMATORS = {
     TAG: "tagger.SequenceTagger",
     LANGUAGE: "language.LanguageModel",
     FORECAST: "forecaster.Forecaster",
+    "bert-classify": "bert.finetuning.BertClassifier",
+    "bert-regress": "bert.finetuning.BertRegressor",
     "fit-word2vec": "word_vectors.word2vec.Word2Vec",
     "fit-fasttext": "fasttext.vectors.FastText",
     "fit-glove": "word_vectors.glove.GloVe",
     "fit-fasttext-classifier": "fasttext.classifier.FastTextClassifier",
     "phrases": "word_vectors.phrases.Phrases",
 }
+REGRESS, PAIR = "regress", "pair"
+BERT_TASKS = {CLASSIFY: "bert-classify", REGRESS: "bert-regress"}  # their estimators
 CELLS = {
     "lstm": "a long short-term memory network (LSTM)",
     "gru": "a gated recurrent unit network (GRU)",
@@ -190,7 +194,7 @@ def _fit_recurrent(
     if gradient_flow is not None:
         plotting.gradient_flow(model.gradient_flow_, gradient_flow, overwrite)
     if not common.quiet:
-        summary = _summary_recurrent(model, unit, seconds)
+        summary = _summary_network(model, unit, seconds)
         write_pairs([("model", model_path), ("task", chosen), *summary])
 
 
@@ -222,8 +226,8 @@ def _guessed(corpus: tuple[Path, ...], named: Iterable[parameters.Column]) -> st
     )
 
 
-def _summary_recurrent(
-    model: SequenceModel[Any], unit: str, seconds: float
+def _summary_network(
+    model: NetworkModel[Any], unit: str, seconds: float
 ) -> Iterator[tuple[str, Any]]:
     """The trained model and its measures."""
     yield "parameters", f"{model.n_parameters_:,}"
@@ -448,7 +452,85 @@ def _fasttext_classifier(name: str) -> click.Command:
     return run
 
 
+# ---- BERT
+
+
+def _bert(name: str) -> click.Command:
+    kinds = {BERT_TASKS[task]: task for task in (CLASSIFY, REGRESS)}
+    names = {estimator(kind): task for kind, task in kinds.items()}
+
+    @command(
+        name,
+        "fastseq fit-bert labelled.parquet --base all-MiniLM-L6-v2 --valid labelled_test.parquet",
+        "fastseq fit-bert scored.parquet --task regress --base all-MiniLM-L6-v2",
+        "fastseq fit-bert pairs.parquet --task pair --text-column question --text-column answer "
+        "--base all-MiniLM-L6-v2",
+    )
+    @options.training(options.folder("model", "-o", "--output", help="Model folder."))
+    @options.choice(
+        "--task", of=(CLASSIFY, REGRESS, PAIR), default=CLASSIFY,
+        help="What to learn: labels of texts, numbers of texts, or labels or numbers of pairs of "
+        "texts.",
+    )  # fmt: skip
+    @COLUMNS["text_column"].option("default: text; of pairs a and b", tasks=False)
+    @COLUMNS["label_column"].option(tasks=False)
+    @parameters.options_of(*names, skip=("pairs", "device", "precision"), names=names)
+    def run(
+        common: Common,
+        corpus: tuple[Path, ...],
+        model_path: Path,
+        overwrite: bool,
+        resume: bool,
+        valid: Path | None,
+        task: str,
+        text_column: tuple[str, ...],
+        label_column: str | None,
+        **given: Any,
+    ) -> None:
+        """Fine-tune a BERT checkpoint on Parquet files, folders or globs.
+
+        CORPUS has columns of text and label: strings, integers or booleans to classify, numbers for
+        --task regress. --task pair reads two columns of text, a and b unless they are named, and
+        learns labels, or numbers where the label is a fraction. CHECKPOINT is a folder in Hugging
+        Face's format. The model has the tokenizer and all weights: see `fastseq predict`, `test`
+        and `info`.
+        """
+        if given["base"] is None:
+            raise click.UsageError("give --base: the folder of a checkpoint of BERT")
+        kind = _bert_kind(task, corpus, label_column)
+        make = estimator(kind)
+        own = parameters.given(make, given)
+        for option, value in given.items():
+            if value not in (None, ()):
+                flags = parameters.flags_of(parameters_of(next(iter(names)))[option])
+                raise click.UsageError(f"{flags[0]} is for labels, not for numbers")
+        model = make(**own, pairs=task == PAIR, threads=common.threads)
+        seconds = _run(
+            common, model, "tokens", corpus, model_path, resume, overwrite=overwrite, valid=valid,
+            text_column=list(text_column) or None, label_column=label_column,
+        )  # fmt: skip
+        common.notify_reports(model.report_, "training", "validation")
+        if not common.quiet:
+            summary = _summary_network(model, "tokens", seconds)
+            write_pairs([("model", model_path), ("task", task), *summary])
+
+    return run
+
+
+def _bert_kind(task: str, corpus: tuple[Path, ...], label_column: str | None) -> str:
+    """The name of the estimator: of pairs, by the type of the label."""
+    if task != PAIR:
+        return BERT_TASKS[task]
+    from fastseq.store.columns import LABEL_NAME, is_fraction
+    from fastseq.store.dataset import open_sources
+
+    label = label_column or LABEL_NAME
+    data = open_sources(list(corpus), (label,))
+    return BERT_TASKS[REGRESS if is_fraction(data, label) else CLASSIFY]
+
+
 fit_lstm = fit_gru = fit_rnn = _recurrent
+fit_bert = _bert
 fit_word2vec = fit_fasttext = fit_glove = _vectors
 fit_fasttext_classifier = _fasttext_classifier
 phrases = _phrases

@@ -158,6 +158,9 @@ def _of_model(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
         vocabulary = learned["vocabulary"]
         unit = UNITS.get(vocabulary["units"]["unit"], "units")
         yield "vocabulary", f"{vocabulary['size']:,} {unit}"
+    if learned.get("tokenizer"):
+        yield "vocabulary", f"{learned['tokenizer']['size']:,} word pieces"
+        yield "maximum length", f"{learned['max_length']:,} tokens"
     yield from _settings(content["settings"].get("settings", {}))
     yield from _epoch(content["history"] or {})
 

@@ -151,6 +151,7 @@ def test(
 ) -> None:
     """Evaluate a trained model on data with known answers.
 
+    A model of numbers (BERT): Pearson's and Spearman's correlation, R² and the mean squared error.
     A classifier: accuracy, macro-averaged F1 and, in the table, a confusion matrix. A tagger:
     accuracy and, where tags encode spans, precision, recall and F1 of spans, of all and of each
     type, as conlleval counts them and (strict) without spans that violate the tag scheme. A

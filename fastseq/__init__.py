@@ -47,6 +47,8 @@ if TYPE_CHECKING:
         TfidfFeatures as TfidfFeatures,
     )
     from fastseq.models.bert.encoding import TextEncoder as TextEncoder
+    from fastseq.models.bert.finetuning import BertClassifier as BertClassifier
+    from fastseq.models.bert.finetuning import BertRegressor as BertRegressor
     from fastseq.models.classifier import SequenceClassifier as SequenceClassifier
     from fastseq.models.fasttext.classifier import FastTextClassifier as FastTextClassifier
     from fastseq.models.fasttext.vectors import FastText as FastText
@@ -85,6 +87,7 @@ _PUBLIC = {
     "SettingsError TrainingError",
     "features.estimators": "BM25Features CountFeatures TfidfFeatures",
     "models.bert.encoding": "TextEncoder",
+    "models.bert.finetuning": "BertClassifier BertRegressor",
     "models.classifier": "SequenceClassifier",
     "models.fasttext.classifier": "FastTextClassifier",
     "models.fasttext.vectors": "FastText",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastseq.models.fasttext.classifier import FastTextClassifier
-    from fastseq.models.sequence import SequenceModel
+    from fastseq.models.sequence import NetworkModel
 
 __all__ = ["load"]
 
@@ -18,13 +18,15 @@ _HOMES = {
     "tagger": ("fastseq.models.tagger", "SequenceTagger"),
     "language": ("fastseq.models.language", "LanguageModel"),
     "forecaster": ("fastseq.models.forecaster", "Forecaster"),
+    "bert classifier": ("fastseq.models.bert.finetuning", "BertClassifier"),
+    "bert regressor": ("fastseq.models.bert.finetuning", "BertRegressor"),
     "fasttext": ("fastseq.models.fasttext.classifier", "FastTextClassifier"),
 }
 
 
 def load(
     path: str | Path, threads: int | None = None, device: str = "auto"
-) -> SequenceModel[Any] | FastTextClassifier:
+) -> NetworkModel[Any] | FastTextClassifier:
     """Load the model of a folder, of whichever class it is.
 
     Parameters
@@ -48,5 +50,5 @@ def load(
             f"{path}: holds a model of kind {folder.model!r}, expected one of {', '.join(_HOMES)}"
         )
     module, name = _HOMES[folder.model]
-    made: type[SequenceModel[Any] | FastTextClassifier] = getattr(import_module(module), name)
+    made: type[NetworkModel[Any] | FastTextClassifier] = getattr(import_module(module), name)
     return made.from_folder(folder, threads, device)

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, SupportsFloat
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, SupportsFloat, TypeVar
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from fastseq.models.metrics import LabelCounts, SchemeTags, SpanCounts, TagSchem
 from fastseq.models.sequence import (
     FittedState,
     Network,
+    NetworkModel,
     NetworkTask,
     TextModel,
     mean_norms,
@@ -100,11 +101,54 @@ class CharacterWords:
         self._table.backward(dx)
 
 
-class ScoringNetwork(Network):
+class LabelNetwork(Network):
+    """A network that scores labels.
+
+    output   the layer of the scores
+    weights  float32[K], of each label in the loss; None: all 1
+    """
+
+    output: Dense
+    weights: Float32 | None = None
+    _gradients: Any = None  # of the scores
+
+    def prepare(self, batch: Batch, training: bool) -> None:
+        """Send to the device what a pass over the batch needs."""
+
+    @abstractmethod
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        """[B, K] or [N, K] on the device; with `training` saves what `backward` needs."""
+
+    @abstractmethod
+    def backward(self) -> None:
+        """Add the gradients of parameters."""
+
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
+        """The mean loss and the weight it is a mean over, without targets below 0. With `training`
+        saves the gradient for `backward` and may overwrite `scores`."""
+        targets = batch.targets
+        assert targets is not None
+        loss = self.backend.cross_entropy(scores, targets, self.weights, training)
+        self._gradients = scores if training else None
+        if self.weights is None:
+            return loss, float(np.count_nonzero(targets >= 0))
+        return loss, float(self.weights[targets[targets >= 0]].sum(dtype=np.float64))
+
+    def best(self, scores: Any, batch: Batch) -> Int32:
+        """int32[B] or int32[N]: the predicted labels."""
+        return self.backend.best(scores)
+
+    def _taken_gradients(self) -> Any:
+        """The gradient of the scores of the last loss."""
+        assert self._gradients is not None, "backward without a loss"
+        gradients, self._gradients = self._gradients, None
+        return gradients
+
+
+class ScoringNetwork(LabelNetwork):
     """embedding (and characters) -> dropout -> recurrent (-> pooling) -> dropout -> dense (-> CRF):
     a row of scores for each example with pooling, for each unit without.
 
-    weights      float32[K], of each label in the loss; None: all 1
     constraints  of the CRF in prediction; it is trained without, see SequenceTagger
     by_step      whether every step has its own row of the recurrent layer's input; else repeated
                  units share one, which is faster
@@ -136,7 +180,6 @@ class ScoringNetwork(Network):
         self.crf = crf
         self._drop_in = backend.dropout(dropout)
         self._drop_out = backend.dropout(dropout)
-        self._gradients: Any = None
         layers: dict[str, Layer] = {"embedding": embedding, cell: recurrent}
         if pooling is not None:
             layers["attention"] = pooling
@@ -148,7 +191,6 @@ class ScoringNetwork(Network):
         super().__init__(layers, backend)
 
     def prepare(self, batch: Batch, training: bool) -> None:
-        """Send to the device what a pass over the batch needs."""
         index = self.embedding.prepare(batch.values, self._shares(training))
         self.recurrent.prepare(batch.offsets, index)
         if self.pooling is not None:
@@ -181,7 +223,6 @@ class ScoringNetwork(Network):
         return y
 
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        """[B, K] or [N, K] on the device; with `training` saves what `backward` needs."""
         y = self.read(batch, training, key)
         if self.pooling is not None:
             y = self.pooling.forward(y, batch.offsets, training)
@@ -189,16 +230,10 @@ class ScoringNetwork(Network):
         return self.output.forward(y, training)
 
     def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
-        """The mean loss and the weight it is a mean over, without targets below 0. With `training`
-        saves the gradient for `backward` and may overwrite `scores`."""
+        if self.crf is None:
+            return super().loss(scores, batch, training)
         targets = batch.targets
         assert targets is not None
-        if self.crf is None:
-            loss = self.backend.cross_entropy(scores, targets, self.weights, training)
-            self._gradients = scores if training else None
-            if self.weights is None:
-                return loss, float(np.count_nonzero(targets >= 0))
-            return loss, float(self.weights[targets[targets >= 0]].sum(dtype=np.float64))
         if training:  # where no tag is unseen
             likelihood = self.crf.loss(scores, targets, batch.offsets)
             self._gradients = self.crf.backward()
@@ -213,10 +248,7 @@ class ScoringNetwork(Network):
         return loss, float(len(at))
 
     def backward(self) -> None:
-        """Add the gradients of parameters."""
-        assert self._gradients is not None, "backward without a loss"
-        gradients, self._gradients = self._gradients, None
-        dy = self.output.backward(gradients)
+        dy = self.output.backward(self._taken_gradients())
         dy = self._drop_out.backward(dy, out=dy)
         if self.pooling is not None:
             dy = self.pooling.backward(dy)
@@ -233,22 +265,32 @@ class ScoringNetwork(Network):
             self.words.backward(self.backend.columns(below, size, below.shape[1]))
 
     def best(self, scores: Any, batch: Batch) -> Int32:
-        """int32[B] or int32[N]: the predicted labels."""
         if self.crf is None:
-            return self.backend.best(scores)
+            return super().best(scores, batch)
         return self.crf.decode(scores, batch.offsets, self.constraints)[0]
 
 
-@dataclass(slots=True, eq=False)
-class ScoringState(FittedState):
-    """The fitted state of a classifier or a tagger.
+class RowEncoder(Protocol):
+    """Encodes rows as examples."""
 
-    encoder  vocabulary, labels, characters
+    @property
+    def labels(self) -> Labels | None:
+        """The labels of rows, or the tags of tokens; None if no target was learned."""
+
+    def encode(self, batch: RowBatch) -> Examples:
+        """As Encoder.encode."""
+
+
+@dataclass(slots=True, eq=False)
+class LabelState(FittedState):
+    """The fitted state of a model that scores labels.
+
+    encoder  of rows, with the labels
     scheme   how tags encode spans; None for none, and for labels of rows
     """
 
-    network: ScoringNetwork
-    encoder: Encoder
+    network: LabelNetwork
+    encoder: RowEncoder
     scheme: TagScheme | None = field(default=None, init=False)
 
     @property
@@ -263,8 +305,19 @@ class ScoringState(FittedState):
         return [*map(str, self.labels.values), *map(str, reversed(report.unseen))]
 
 
+LS = TypeVar("LS", bound=LabelState)
+
+
+@dataclass(slots=True, eq=False)
+class ScoringState(LabelState):
+    """The fitted state of a classifier or a tagger with recurrent layers."""
+
+    network: ScoringNetwork
+    encoder: Encoder
+
+
 @dataclass(eq=False)
-class ScoringTask(NetworkTask[ScoringState]):
+class LabelTask(NetworkTask[LS]):
     """The training of a classifier or a tagger. Raises DataError if every target to validate on is
     unseen in training."""
 
@@ -312,6 +365,11 @@ class ScoringTask(NetworkTask[ScoringState]):
             checksums += fingerprint_of(valid.values, valid.offsets, valid.targets)
         return {"examples": len(train), "checksums": checksums}
 
+
+@dataclass(eq=False)
+class ScoringTask(LabelTask[ScoringState]):
+    """The training of a classifier or a tagger with recurrent layers."""
+
     def flow(self) -> Float64:
         """Of the loss of each sequence's last step, whose gradient reaches earlier steps through
         the recurrence alone. A second direction is left out."""
@@ -344,7 +402,7 @@ class Evaluation:
     spans   counts of spans, if tags encode some
     """
 
-    def __init__(self, learned: ScoringState, confusion: bool = False) -> None:
+    def __init__(self, learned: LabelState, confusion: bool = False) -> None:
         self._learned = learned
         self._loss = self._weight = 0.0
         self.labels = LabelCounts(len(learned.labels), confusion)
@@ -386,7 +444,7 @@ class Evaluation:
         return {**measures, "unknown_rate": report.unknown_rate}
 
 
-def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch, Any]]:
+def scored(network: LabelNetwork, examples: Examples) -> Iterator[tuple[Batch, Any]]:
     """The batches of examples with their scores, the longest sequences first."""
     for rows in SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE):
         batch = take(examples, rows)
@@ -398,7 +456,7 @@ def scored(network: ScoringNetwork, examples: Examples) -> Iterator[tuple[Batch,
 
 
 def count_malformed(
-    learned: ScoringState, examples: Examples, where: Callable[[int], str], report: ReadReport
+    learned: LabelState, examples: Examples, where: Callable[[int], str], report: ReadReport
 ) -> None:
     """Count in `report` the examples whose tags violate the scheme; `where` is file and row."""
     if learned.scheme is None or examples.targets is None:
@@ -411,8 +469,41 @@ def count_malformed(
         report.violation = f"the tag scheme {learned.scheme.name}, such as {place}: {first}"
 
 
-class ScoringModel(TextModel[ScoringState], RowPredictor[ScoringState]):
-    """A model of text whose network scores labels."""
+class LabelModel(NetworkModel[LS], RowPredictor[LS]):
+    """A model whose network scores labels."""
+
+    def _encoded(
+        self, learned: LS, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Examples]]:
+        """Each batch of rows and its examples, counted in `report`, encoded on another thread while
+        the caller works."""
+        with ThreadPoolExecutor(1, "fastseq-encode") as pool:
+            for rows, examples in in_order(pool, learned.encoder.encode, reader.batches(), 2):
+                report.add(examples.report)
+                # `encode` numbers rows from the first that was read, here from the batch's first
+                yield rows, replace(examples, rows=examples.rows - rows.first_row)
+
+    def _evaluate(self, examples: Any, y: Any, **named: Any) -> tuple[dict[str, float], Evaluation]:
+        """The measures of data with known targets. Raises DataError for data that cannot be read,
+        or whose targets are all unseen in training."""
+        learned = self.learned
+        reader = self._open(examples, y, self._named_columns(**named), fields=learned.fields)
+        report = learned.reports["data"] = ReadReport()
+        evaluation = Evaluation(learned, confusion=self.inputs == "text")
+        for rows, part in self._encoded(learned, reader, report):
+            count_malformed(learned, part, rows.where, report)
+            evaluation.add(part)
+        if not evaluation.labels.known:
+            tokens = self.inputs == "tokens"
+            what = f"every {'tag' if tokens else 'label'} is unseen in training"
+            if not evaluation.labels.total:
+                what = f"there are no {'tokens' if tokens else 'rows'}"
+            raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
+        return evaluation.measures(report), evaluation
+
+
+class ScoringModel(TextModel[ScoringState], LabelModel[ScoringState]):
+    """A model of text with recurrent layers whose network scores labels."""
 
     reading: ClassVar[tuple[str, ...]]  # parameters that are arguments of Encoder.learn
 
@@ -449,37 +540,8 @@ class ScoringModel(TextModel[ScoringState], RowPredictor[ScoringState]):
         """The units and their ids."""
         return self.learned.encoder.vocabulary
 
-    def _encoded(
-        self, learned: ScoringState, reader: RowReader, report: ReadReport
-    ) -> Iterator[tuple[RowBatch, Examples]]:
-        """Each batch of rows and its examples, counted in `report`, encoded on another thread while
-        the caller works."""
-        with ThreadPoolExecutor(1, "fastseq-encode") as pool:
-            for rows, examples in in_order(pool, learned.encoder.encode, reader.batches(), 2):
-                report.add(examples.report)
-                # `encode` numbers rows from the first that was read, here from the batch's first
-                yield rows, replace(examples, rows=examples.rows - rows.first_row)
-
     def _set_scheme(self, learned: ScoringState, train: Examples) -> None:
         """Set the scheme of the training tags."""
-
-    def _evaluate(self, examples: Any, y: Any, **named: Any) -> tuple[dict[str, float], Evaluation]:
-        """The measures of data with known targets. Raises DataError for data that cannot be read,
-        or whose targets are all unseen in training."""
-        learned = self.learned
-        reader = self._open(examples, y, self._named_columns(**named), fields=learned.fields)
-        report = learned.reports["data"] = ReadReport()
-        evaluation = Evaluation(learned, confusion=self.inputs == "text")
-        for rows, part in self._encoded(learned, reader, report):
-            count_malformed(learned, part, rows.where, report)
-            evaluation.add(part)
-        if not evaluation.labels.known:
-            tokens = self.inputs == "tokens"
-            what = f"every {'tag' if tokens else 'label'} is unseen in training"
-            if not evaluation.labels.total:
-                what = f"there are no {'tokens' if tokens else 'rows'}"
-            raise DataError(f"{reader.sources[0].name}: {what}: nothing to measure")
-        return evaluation.measures(report), evaluation
 
     def _statistics(self, learned: ScoringState) -> dict[str, Any]:
         encoder = learned.encoder

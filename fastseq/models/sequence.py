@@ -1,7 +1,8 @@
-"""Models with a recurrent network: parameters, training, saving; word vectors of text models.
+"""Models with a network: parameters, training, saving; word vectors of text models.
 
-A model is a `SequenceModel` with parameters and a few methods that read its data and build its
-`Network`. `fit` trains a `NetworkTask`, which yields the `FittedState`.
+A model is a `NetworkModel`, with recurrent layers a `SequenceModel`, with parameters and a few
+methods that read its data and build its `Network`. `fit` trains a `NetworkTask`, which yields the
+`FittedState`.
 """
 
 from __future__ import annotations
@@ -198,28 +199,13 @@ def step_norms(dx: Float32) -> Float64:
     return np.ascontiguousarray(norms[::-1])
 
 
-class SequenceModel(SavableModel[L]):
-    """Parameters, training and saving of the sequence models."""
+class NetworkModel(SavableModel[L]):
+    """Training and saving of the models with a network, and the parameters of training."""
 
     learning_rates: ClassVar[Mapping[str, float]] = {}  # own defaults, by optimiser
     measures: ClassVar[Mapping[str, bool]]  # of validation: whether larger is better
     largest_loss: ClassVar[float | None] = 1e4  # nats; one batch above it has diverged
 
-    cell: str = parameter(default="lstm", check=Choice(CELLS), help="Recurrent cell.")
-    nonlinearity: str = parameter(
-        default="tanh", check=Choice(NONLINEARITIES), help="Activation of the cell rnn."
-    )
-    hidden: int = parameter(
-        default=128, check=Whole(1), help="Hidden units.", notes="Of each direction and layer."
-    )
-    layers: int = parameter(default=1, check=Whole(1), help="Stacked recurrent layers.")
-    dropout: float = training_parameter(
-        default=0.0, check=FRACTION, help="Dropout rate between layers.",
-        notes="Applied to the inputs and outputs of the recurrent layers, while training.",
-    )  # fmt: skip
-    recurrent_dropout: float = training_parameter(
-        default=0.0, check=FRACTION, help="Dropout rate of recurrent weights."
-    )
     epochs: int = training_parameter(
         default=10, check=Whole(1), help="Passes over the training data."
     )
@@ -264,8 +250,8 @@ class SequenceModel(SavableModel[L]):
     monitor: str | None = training_parameter(
         default=None, check=Check(), metavar="M",
         help="Validation measure that selects the best epoch: loss, accuracy, macro_f1, f1 (of "
-        "spans), perplexity or rmse.",
-        none="accuracy, or loss of a language model or forecaster",
+        "spans), perplexity, rmse, spearman or pearson.",
+        none="accuracy, or loss where text or numbers are predicted",
     )  # fmt: skip
     device: str = training_parameter(
         default="auto", check=Choice(DEVICES), run=True,
@@ -346,8 +332,7 @@ class SequenceModel(SavableModel[L]):
             finished = self.load(path, self.threads, self.device)
             if finished.settings() != self.settings():
                 finished = None  # ModelWriter refuses: there is no checkpoint
-        backend = backend_for(self.device, Team(thread_count(self.threads)), self.precision)
-        settings = self._training_settings(checkpoint_seconds)
+        backend = self._backend()
         advice = f"lower batch_size (now {self.batch_size})"
         check_folder(path, examples, valid, getattr(self, "embeddings", None))
         place: AbstractContextManager[ModelWriter | None] = nullcontext()
@@ -356,6 +341,7 @@ class SequenceModel(SavableModel[L]):
         with place as writer, backend.memory(advice), Interrupts() as interrupts:
             task = self._task(examples, y, valid, columns, backend)
             learned, data = task.learned, self._data(task)
+            settings = self._training_settings(checkpoint_seconds, task.parameters)
             if finished is not None and path is not None:
                 refuse_other_data(Path(path), finished.learned.data, data)
                 self._learned = finished._learned
@@ -385,14 +371,9 @@ class SequenceModel(SavableModel[L]):
         that is not available."""
         super().check()
         check_place(self.device, self.precision)
-        self._training_settings(0.0)
+        self._training_settings(0.0, None)
 
     def _check(self) -> None:
-        if self.nonlinearity != "tanh" and self.cell != "rnn":
-            raise SettingsError(
-                f"nonlinearity {self.nonlinearity} is for the cell rnn; the cell {self.cell} has "
-                "its own, expected tanh"
-            )
         if self.monitor is not None:
             one_of("monitor", self.monitor, self.measures)
 
@@ -433,7 +414,7 @@ class SequenceModel(SavableModel[L]):
         return learned.settings, self._all_statistics(learned), weights, files
 
     def _restored(self, folder: ModelFolder) -> L:
-        learned = self._rebuilt(folder, backend_for(self.device, Team(thread_count(self.threads))))
+        learned = self._rebuilt(folder, self._backend())
         learned.network.parameters.load_state_dict(folder.weights)
         learned.network.parameters.push()
         learned.history = folder.history()
@@ -478,7 +459,14 @@ class SequenceModel(SavableModel[L]):
         """Names of weights that are not trained."""
         return ()
 
-    def _training_settings(self, checkpoint_seconds: float) -> TrainingSettings:
+    def _backend(self) -> Backend:
+        """The backend of the device. Raises DeviceError if it is not available."""
+        return backend_for(self.device, Team(thread_count(self.threads)), self.precision)
+
+    def _training_settings(
+        self, checkpoint_seconds: float, parameters: Parameters | None
+    ) -> TrainingSettings:
+        """The settings of a training of these weights; None where they are not known yet."""
         rate, monitor = self.learning_rate, self.monitored
         own = named("optimizer_settings", self.optimizer_settings)
         if self.weight_decay:
@@ -491,18 +479,6 @@ class SequenceModel(SavableModel[L]):
             frozen=self._frozen(), monitor=monitor, larger_is_better=self.measures[monitor],
             largest_loss=self.largest_loss, checkpoint_seconds=checkpoint_seconds,
             **{name: getattr(self, name) for name in same},
-        )  # fmt: skip
-
-    def _recurrent_class(self, backend: Backend) -> Callable[..., Recurrent]:
-        """The constructor of recurrent layers with this cell."""
-        kind = backend.recurrent[self.cell]
-        return partial(kind, nonlinearity=self.nonlinearity) if self.cell == "rnn" else kind
-
-    def _recurrent(self, inputs: int, bidirectional: bool, backend: Backend) -> Recurrent:
-        """The recurrent layers."""
-        return self._recurrent_class(backend)(
-            inputs, self.hidden, self.layers, bidirectional=bidirectional, dropout=self.dropout,
-            weight_dropout=self.recurrent_dropout, seed=mixed_key(self.seed, 1),
         )  # fmt: skip
 
     def _identity(self) -> dict[str, Any]:
@@ -519,6 +495,45 @@ class SequenceModel(SavableModel[L]):
             "data": task.fingerprint(),
             "vocabulary, labels and scale": zlib.crc32((meaning + files).encode()),
         }
+
+
+class SequenceModel(NetworkModel[L]):
+    """Parameters of the models with recurrent layers."""
+
+    cell: str = parameter(default="lstm", check=Choice(CELLS), help="Recurrent cell.")
+    nonlinearity: str = parameter(
+        default="tanh", check=Choice(NONLINEARITIES), help="Activation of the cell rnn."
+    )
+    hidden: int = parameter(
+        default=128, check=Whole(1), help="Hidden units.", notes="Of each direction and layer."
+    )
+    layers: int = parameter(default=1, check=Whole(1), help="Stacked recurrent layers.")
+    dropout: float = training_parameter(
+        default=0.0, check=FRACTION, help="Dropout rate between layers.",
+        notes="Applied to the inputs and outputs of the recurrent layers, while training.",
+    )  # fmt: skip
+    recurrent_dropout: float = training_parameter(
+        default=0.0, check=FRACTION, help="Dropout rate of recurrent weights."
+    )
+    def _check(self) -> None:
+        super()._check()
+        if self.nonlinearity != "tanh" and self.cell != "rnn":
+            raise SettingsError(
+                f"nonlinearity {self.nonlinearity} is for the cell rnn; the cell {self.cell} has "
+                "its own, expected tanh"
+            )
+
+    def _recurrent_class(self, backend: Backend) -> Callable[..., Recurrent]:
+        """The constructor of recurrent layers with this cell."""
+        kind = backend.recurrent[self.cell]
+        return partial(kind, nonlinearity=self.nonlinearity) if self.cell == "rnn" else kind
+
+    def _recurrent(self, inputs: int, bidirectional: bool, backend: Backend) -> Recurrent:
+        """The recurrent layers."""
+        return self._recurrent_class(backend)(
+            inputs, self.hidden, self.layers, bidirectional=bidirectional, dropout=self.dropout,
+            weight_dropout=self.recurrent_dropout, seed=mixed_key(self.seed, 1),
+        )  # fmt: skip
 
 
 class TextModel(SequenceModel[L]):

@@ -259,6 +259,13 @@ def check_types(data: Dataset, role: str, *names: str | None) -> None:
                 )
 
 
+def is_fraction(data: Dataset, name: str) -> bool:
+    """Whether a column, if there is one of this name, is of floating-point or decimal numbers."""
+    tests = (pa.types.is_floating, pa.types.is_decimal)
+    kinds = [kind for kind in data.kinds(name) if not pa.types.is_null(kind)]
+    return bool(kinds) and all(_is_any(tests, kind) for kind in kinds)
+
+
 def _is_any(tests: Iterable[Callable[[pa.DataType], bool]], kind: pa.DataType) -> bool:
     kind = plain_type(kind)
     return any(test(kind) for test in tests)

@@ -16,7 +16,7 @@ from fastseq.nn.layer import Parameters
 from fastseq.nn.optimisers import check_names, clip_norm, clip_value, gradient_norm, optimiser
 from fastseq.nn.schedules import Cosine, Linear, Plateau, schedule
 from fastseq.seeds import mixed_key
-from fastseq.settings import real, whole
+from fastseq.settings import fraction, real, whole
 from fastseq.threads import Team
 from fastseq.training.checkpoint import Arrays, Checkpoint, History, State, part_of
 from fastseq.training.loop import (
@@ -89,6 +89,7 @@ class TrainingSettings(LoopSettings):
     learning_rate       peak of the schedule; None: the optimiser's default
     schedule            name, and further settings besides the warm-up (nn.schedules)
     warmup              steps over which the rate first rises to the learning rate
+    warmup_ratio        the same as a fraction of all steps, rounded up, where warmup is 0
     frozen              names of parameters that are not trained
     clip                maximum Euclidean norm of all gradients together; None: not clipped
     clip_value          maximum absolute value of a gradient, after `clip`; None: not clipped
@@ -103,6 +104,7 @@ class TrainingSettings(LoopSettings):
     schedule: str = "constant"
     schedule_settings: Mapping[str, Any] = field(default_factory=dict)
     warmup: int = 0
+    warmup_ratio: float = 0.0
     frozen: tuple[str, ...] = ()
     clip: float | None = None
     clip_value: float | None = None
@@ -112,6 +114,7 @@ class TrainingSettings(LoopSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole("warmup", self.warmup, 0)
+        fraction("warmup_ratio", self.warmup_ratio)
         for name in ("learning_rate", "clip", "clip_value", "largest_loss"):
             value = getattr(self, name)
             if value is not None:
@@ -155,18 +158,19 @@ class GradientSteps(Steps):
         more = {**settings.optimiser_settings, "frozen": settings.frozen, "team": team}
         self._optimiser = optimiser(settings.optimiser, parameters, settings.learning_rate, **more)
         self.learning_rate = self._optimiser.learning_rate
-        more = {**settings.schedule_settings, "warmup": settings.warmup}
+        steps = self.per_epoch(0)
+        self._total = (steps or 0) * settings.epochs
+        warmup = settings.warmup or math.ceil(settings.warmup_ratio * self._total)
+        more = {**settings.schedule_settings, "warmup": warmup}
         self._schedule = schedule(settings.schedule, self.learning_rate, **more)
         limit = settings.clip or settings.clip_value
         clip = "set a clip, such as 1" if limit is None else f"the clip (now {limit:g})"
         self.advice = f" or {clip}"
-        steps = self.per_epoch(0)
         if steps is None and isinstance(self._schedule, Cosine | Linear):
             raise SettingsError(
                 f"the schedule {settings.schedule} needs to know how many steps an epoch has; "
                 "expected constant, step or plateau"
             )
-        self._total = (steps or 0) * settings.epochs
         self._kept: Arrays | None = None  # carried, until the batches before are skipped
         self._result: StepResult
         self._loss = self._norm = math.nan
@@ -253,7 +257,10 @@ class GradientSteps(Steps):
     def described(self) -> dict[str, Any]:
         shapes = {name: list(shape) for name, shape in self._parameters.shapes.items()}
         own = {"learning_rate": self.learning_rate, "parameters": shapes}
-        return {**asdict(self.settings), **own}
+        found = {**asdict(self.settings), **own}
+        if not self.settings.warmup_ratio:  # which earlier checkpoints do not have
+            del found["warmup_ratio"]
+        return found
 
     def carried(self) -> Arrays:
         if self._kept is not None:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FormatError, quoted, warn
+from fastseq.errors import DataError, FormatError, SettingsError, quoted, warn
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.parameters import check_shapes, encoder_shapes, plain_names
+from fastseq.settings import whole
 from fastseq.store.files import reason
 from fastseq.store.weights import map_weights
+from fastseq.text.wordpiece import WordPiece
 from fastseq.types import Float32
 
 CONFIG = "config.json"
@@ -27,10 +29,10 @@ TOKENIZER = "tokenizer_config.json"
 PROMPTS = "config_sentence_transformers.json"
 PICKLES = ("pytorch_model.bin", "tf_model.h5", "flax_model.msgpack")
 POOLINGS = ("mean", "cls", "max")
+SPECIAL = 2  # tokens around a text: [CLS] and [SEP]
 
 _MODE = "pooling_mode_"
 _MODES = {"mean": "mean", "cls": "cls", "cls_token": "cls", "max": "max"}
-_LEAST = 3  # tokens of the longest text: [CLS], one, [SEP]
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 
 
@@ -106,18 +108,44 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(folder, config, weights, others, sentences)
 
 
+def check_tokenizer(tokenizer: WordPiece, config: BertConfig, path: str | Path) -> None:
+    """Raise FormatError for a tokenizer without [CLS] or [SEP], or with ids that the embeddings do
+    not have."""
+    for token in (tokenizer.specials.begin, tokenizer.specials.end):
+        if tokenizer.id_of(token) is None:
+            raise FormatError(f"{path}: the tokenizer has no {quoted(token)}")
+    if len(tokenizer) > config.words:
+        raise FormatError(
+            f"{path}: the tokenizer has {len(tokenizer):,} tokens, the weights {config.words:,}"
+        )
+
+
+def limit_of(checkpoint: Checkpoint, max_length: int | None) -> int:
+    """The tokens of a text with its special ones: `max_length`, or those of the checkpoint.
+
+    Raises SettingsError for more than the model has positions, or no room for a token.
+    """
+    if max_length is None:
+        return checkpoint.sentences.most
+    limit, positions = whole("max_length", max_length, SPECIAL + 1), checkpoint.config.positions
+    if limit > positions:
+        raise SettingsError(f"max_length is {limit}, but the model has {positions} positions")
+    return limit
+
+
 def _sentences(folder: Path, config: BertConfig) -> Sentences:
     """The settings of sentence-transformers, or the defaults where there are none."""
-    if config.positions < _LEAST:
-        raise FormatError(f"{folder / CONFIG}: {config.positions} positions, expected {_LEAST}")
+    least = SPECIAL + 1
+    if config.positions < least:
+        raise FormatError(f"{folder / CONFIG}: {config.positions} positions, expected {least}")
     limits = _settings(folder / LIMITS)
     limit, source = limits.get("max_seq_length"), LIMITS
     if limit is None:  # as later versions write it; without a limit it is a huge number
         limit, source = _settings(folder / TOKENIZER).get("model_max_length"), TOKENIZER
     limit = config.positions if limit is None else limit
-    if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < _LEAST:
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < least:
         raise FormatError(
-            f"{folder / source}: a limit of {quoted(limit)} tokens, expected {_LEAST} or more"
+            f"{folder / source}: a limit of {quoted(limit)} tokens, expected {least} or more"
         )
     most = int(min(limit, config.positions))
     given = _settings(folder / PROMPTS)

@@ -16,9 +16,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.errors import DataError, FormatError, RowError, SettingsError, located, quoted, warn
+from fastseq.errors import DataError, FormatError, RowError, SettingsError, located, warn
 from fastseq.kernels.nn.pooling import segment_maxima, segment_sums
-from fastseq.models.bert.checkpoint import POOLINGS, WEIGHTS, Checkpoint, read_checkpoint
+from fastseq.models.bert.checkpoint import (
+    POOLINGS,
+    SPECIAL,
+    WEIGHTS,
+    Checkpoint,
+    check_tokenizer,
+    limit_of,
+    read_checkpoint,
+)
 from fastseq.models.bert.parameters import (
     ATTENTION,
     ATTENTION_NORM,
@@ -36,7 +44,7 @@ from fastseq.models.bert.parameters import (
     layer_name,
 )
 from fastseq.nn.encoder import Affine, Embeddings, Encoder, EncoderLayer, Norm
-from fastseq.settings import flag, one_of, string, thread_count, whole
+from fastseq.settings import flag, one_of, string, thread_count
 from fastseq.store.files import reason
 from fastseq.store.texts import open_texts
 from fastseq.text.tokenizer_files import read_tokenizer
@@ -49,7 +57,6 @@ if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
 
 TRUNCATION = ("warn", "error", "split")
-_SPECIAL = 2  # tokens around a text: [CLS] and [SEP]
 TYPES_OF_VECTORS = {"float32": "float", "float16": "halffloat"}
 _QUERY, _DOCUMENTS = "query", ("document", "passage")  # names of prompts
 _READ = 1 << 20  # bytes of a file at a time
@@ -107,27 +114,14 @@ class TextEncoder:
         threads: int | None = None,
     ) -> None:
         config, given = checkpoint.config, checkpoint.sentences
-        for token in (tokenizer.specials.begin, tokenizer.specials.end):
-            if tokenizer.id_of(token) is None:
-                raise FormatError(f"{checkpoint.path}: the tokenizer has no {quoted(token)}")
+        check_tokenizer(tokenizer, config, checkpoint.path)
         if given.lowercases and not tokenizer.lowercase:
             raise FormatError(
                 f"{checkpoint.path}: lower-casing of texts before the tokenizer (do_lower_case) is "
                 "not supported"
             )
-        if len(tokenizer) > config.words:
-            raise FormatError(
-                f"{checkpoint.path}: the tokenizer has {len(tokenizer):,} tokens, the weights "
-                f"{config.words:,}"
-            )
         self.size = config.hidden
-        self.max_length = given.most
-        if max_length is not None:
-            self.max_length = whole("max_length", max_length, _SPECIAL + 1)
-            if max_length > config.positions:
-                raise SettingsError(
-                    f"max_length is {max_length}, but the model has {config.positions} positions"
-                )
+        self.max_length = limit_of(checkpoint, max_length)
         self.pooling = given.pooling
         if pooling is not None:
             self.pooling = one_of("pooling", pooling, POOLINGS)
@@ -294,7 +288,7 @@ class TextEncoder:
         """float32[D, H], of texts without a token filled with `empty`."""
         tokens = self.tokenizer.encode(with_prompt(texts, prompt), self._team)
         lengths = np.diff(tokens.offsets)
-        limit = self.max_length - _SPECIAL
+        limit = self.max_length - SPECIAL
         report.texts += len(texts)
         report.empty += int((lengths == 0).sum())
         longer = lengths > limit
@@ -303,7 +297,7 @@ class TextEncoder:
             row = int(np.argmax(longer))
             raise RowError(
                 row,
-                f"its text has {int(lengths[row]) + _SPECIAL:,} tokens, the model takes "
+                f"its text has {int(lengths[row]) + SPECIAL:,} tokens, the model takes "
                 f"{self.max_length}; on_truncate=… says what to do",
             )
         # the windows of all texts follow each other in the tokens
@@ -330,7 +324,7 @@ class TextEncoder:
             vectors[once] = pooled[first[once]]
             for text in np.flatnonzero(windows > 1):
                 own = slice(first[text], first[text] + windows[text])
-                vectors[text] = np.average(pooled[own], axis=0, weights=sizes[own] - _SPECIAL)
+                vectors[text] = np.average(pooled[own], axis=0, weights=sizes[own] - SPECIAL)
         if self.normalize:
             norms = np.sqrt((vectors * vectors).sum(1))
             vectors /= np.maximum(norms, _SMALLEST)[:, None]

@@ -20,7 +20,7 @@ import numpy as np
 from fastseq.errors import DataError
 from fastseq.models.data.examples import Examples
 from fastseq.models.data.vocabulary import WordCharacters, distinct_words
-from fastseq.types import Int32, Int64, offsets_of, ranges
+from fastseq.types import Float32, Int32, Int64, offsets_of, ranges
 
 POOL = 64  # batches whose rows are sorted by length together
 
@@ -35,6 +35,7 @@ class Batch:
     places      int64[N]      positions of the values among the examples' values
     targets     int32[B] labels, or int32[N] tags; None without
     characters  of the distinct words; None without character features
+    seconds, scores  int64[B], float32[B]: as of Examples
     """
 
     values: Int32
@@ -43,6 +44,8 @@ class Batch:
     places: Int64
     targets: Int32 | None = None
     characters: WordCharacters | None = None
+    seconds: Int64 | None = None
+    scores: Float32 | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -59,7 +62,17 @@ def take(examples: Examples, rows: Int64) -> Batch:
     characters: WordCharacters | None = None
     if examples.spellings is not None and examples.characters is not None:
         characters = distinct_words(examples.spellings[at], examples.characters)
-    return Batch(examples.values[at], offsets_of(lengths), rows, at, targets, characters)
+    seconds, scores = examples.seconds, examples.scores
+    return Batch(
+        examples.values[at],
+        offsets_of(lengths),
+        rows,
+        at,
+        targets,
+        characters,
+        None if seconds is None else seconds[rows],
+        None if scores is None else scores[rows],
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -22,10 +22,13 @@ from fastseq.models.data.labels import LabelBuilder, Labels, unseen_message
 from fastseq.models.data.tokenizer import SequenceTokenizer
 from fastseq.models.data.vocabulary import CharacterTable, Vocabulary, VocabularyBuilder, filled
 from fastseq.store.files import MEMORY, SpillArray
-from fastseq.types import Categories, Int32, Int64, Label, Tokens, offsets_of, ranges
+from fastseq.types import Categories, Float32, Int32, Int64, Label, Tokens, offsets_of, ranges
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
+
+# numbers labels, and counts those that training did not have: Labels.encode
+Coding = Callable[[Categories], tuple[Int32, dict[Label, int]]]
 
 _AT_ONCE = 1 << 20  # ids renumbered at a time
 _FILLER = -1  # the one unit of an empty text until ids are known
@@ -38,6 +41,7 @@ class ReadReport:
     rows     read; nulls: of them, with a null text or list
     empty    texts without a unit, which get one `<unk>` (bytes: a zero byte)
     skipped  lists without a token, which are not examples
+    filler   what an empty text is read as
     cut      rows truncated to max_length
     units    in all; unknown: of them, `<unk>`; ends: of them, `<eos>`
     targets  labels or tags; unseen: occurrences of each that training did not have
@@ -59,6 +63,7 @@ class ReadReport:
     ends: int = 0
     malformed: int = 0
     violation: str = ""
+    filler: str = "unknown"
     series: int = 0
     short: int = 0
     least: int = 0
@@ -76,13 +81,16 @@ class ReadReport:
         for label, count in part.unseen.items():
             self.unseen[label] = self.unseen.get(label, 0) + count
         self.what = part.what
+        self.filler = part.filler
 
     def messages(self) -> list[str]:
         """Notices for the user, one line each."""
         lines = []
         if self.empty:
             nulls = f" ({self.nulls:,} of them null)" if self.nulls else ""
-            lines.append(f"{self.empty:,} of {self.rows:,} texts are empty{nulls}: read as unknown")
+            lines.append(
+                f"{self.empty:,} of {self.rows:,} texts are empty{nulls}: read as {self.filler}"
+            )
         if self.skipped:
             lines.append(f"{self.skipped:,} of {self.rows:,} rows have no token: left out")
         if self.cut:
@@ -112,6 +120,8 @@ class Examples:
                 report.unseen; None without
     spellings   int32[N]      the number of each unit's spelling; None without characters
     characters  of each distinct spelling; None without
+    seconds     int64[B]      where in its sequence the second text begins; None without pairs
+    scores      float32[B]    numbers to predict; None without
     report      counts of what was read
     """
 
@@ -121,6 +131,8 @@ class Examples:
     targets: Int32 | None = None
     spellings: Int32 | None = None
     characters: Tokens | None = None
+    seconds: Int64 | None = None
+    scores: Float32 | None = None
     report: ReadReport = field(default_factory=ReadReport)
 
     def __len__(self) -> int:
@@ -192,7 +204,7 @@ class Encoder:
         labels: Labels | None = None
         if targets is not None and numbered.targets is not None:
             labels, order = targets.finish(source=reader.sources[0].name)
-            _renumber(numbered.targets, order)
+            renumber(numbered.targets, order)
         table: CharacterTable | None = None
         characters: Tokens | None = None
         if chars:
@@ -276,7 +288,7 @@ def _stream(
 def _numbered(
     batches: Iterable[RowBatch],
     builder: VocabularyBuilder,
-    encode: Callable[[Categories], tuple[Int32, dict[Label, int]]] | None,
+    encode: Coding | None,
     max_length: int | None,
     memory: int,
     training: bool = True,
@@ -297,25 +309,31 @@ def _numbered(
                 column = Categories(column.values, column.codes[kept])
             report.what = "tag"
         if encode is not None and column is not None:
-            try:
-                codes, unseen = encode(column)
-            except DataError as error:
-                raise DataError(f"{batch.source}: {error}") from None
-            for label, count in unseen.items():
-                report.unseen[label] = report.unseen.get(label, 0) + count
-            if unseen:  # each has a number of its own, below 0
-                order = {label: -1 - i for i, label in enumerate(report.unseen)}
-                own = np.array([order.get(label, 0) for label in column.values], np.int32)
-                codes = np.where(codes < 0, own[column.codes], codes)
-            targets.append(codes)
+            targets.append(coded(encode, column, batch, report))
             has_targets = True
-            report.targets += len(codes)
         numbers.append(values)
         lengths.append(row_lengths[keep])
         rows.append(batch.first_row + keep)
     found = targets.finish() if has_targets else None
     offsets = offsets_of(np.concatenate(lengths))
     return Examples(numbers.finish(), offsets, np.concatenate(rows), found, report=report)
+
+
+def coded(encode: Coding, column: Categories, batch: RowBatch, report: ReadReport) -> Int32:
+    """int32[n]: the numbers of the labels of a batch, counted in `report`; those that training did
+    not have are numbered below 0, see Examples. Raises DataError for labels of another type."""
+    try:
+        codes, unseen = encode(column)
+    except DataError as error:
+        raise DataError(f"{batch.source}: {error}") from None
+    for label, count in unseen.items():
+        report.unseen[label] = report.unseen.get(label, 0) + count
+    if unseen:  # each has a number of its own, below 0
+        order = {label: -1 - i for i, label in enumerate(report.unseen)}
+        own = np.array([order.get(label, 0) for label in column.values], np.int32)
+        codes = np.where(codes < 0, own[column.codes], codes)
+    report.targets += len(codes)
+    return codes
 
 
 def _units(
@@ -379,14 +397,14 @@ def _finished(
 def _assign_ids(numbers: Int32, vocabulary: Vocabulary, id_of: Int32, report: ReadReport) -> None:
     """Turn numbers into ids, in place, _FILLER into `<eos>` or else id 0, and count them."""
     filler = 0 if vocabulary.end is None else vocabulary.end
-    _renumber(numbers, np.append(id_of, np.int32(filler)))
+    renumber(numbers, np.append(id_of, np.int32(filler)))
     report.units = len(numbers)
     if vocabulary.unknown is not None:
         steps = range(0, len(numbers), _AT_ONCE)
         report.unknown = sum(int(np.count_nonzero(numbers[i : i + _AT_ONCE] == 0)) for i in steps)
 
 
-def _renumber(values: Int32, mapping: Int32) -> None:
+def renumber(values: Int32, mapping: Int32) -> None:
     """values[i] = mapping[values[i]], a part at a time: they may lie in a file."""
     for start in range(0, len(values), _AT_ONCE):
         part = values[start : start + _AT_ONCE]

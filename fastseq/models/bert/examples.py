@@ -1,0 +1,141 @@
+"""Rows encoded for fine-tuning: word pieces between special tokens, with labels or scores.
+
+encoder, train = PieceEncoder.learn(reader, tokenizer, max_length=256)
+valid = encoder.read(valid_reader)
+some = encoder.encode(row_batch)        # for prediction: a batch of rows at a time
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastseq.errors import DataError, located
+from fastseq.models.data.examples import Coding, Examples, ReadReport, coded, renumber
+from fastseq.models.data.labels import LabelBuilder, Labels
+from fastseq.store.files import MEMORY, SpillArray
+from fastseq.text.wordpiece import Sequences, WordPiece
+from fastseq.threads import Team
+from fastseq.types import Float32, Int64, Tokens, offsets_of
+
+if TYPE_CHECKING:
+    from fastseq.store.rows import RowBatch, RowReader
+
+PAIR = (0, 1)  # the text columns of a pair
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PieceEncoder:
+    """The encoder of rows of text as examples: [CLS] a [SEP], of pairs [CLS] a [SEP] b [SEP].
+
+    max_length  tokens of a sequence, the special ones among them; longer texts are truncated
+    pairs       whether a row has two text columns, the texts of a pair
+    labels      of rows; None for numbers to predict
+    """
+
+    tokenizer: WordPiece
+    max_length: int
+    pairs: bool = False
+    labels: Labels | None = None
+
+    @classmethod
+    def learn(
+        cls,
+        reader: RowReader,
+        tokenizer: WordPiece,
+        max_length: int,
+        pairs: bool = False,
+        team: Team | None = None,
+        memory: int = MEMORY,
+    ) -> tuple[PieceEncoder, Examples]:
+        """Learn the labels, if the reader has some, and encode the training rows.
+
+        memory  bytes of ids held in memory; more goes to a temporary file
+
+        Raises DataError as the reader, for text that is not UTF-8 (which row), no row, or fewer
+        than two labels.
+        """
+        encoder = cls(tokenizer, max_length, pairs)
+        if reader.label_type is None:
+            return encoder, encoder.read(reader, team, memory)
+        builder = LabelBuilder(reader.label_type)
+        examples = encoder._read(reader.batches(), builder.add, team, memory)
+        _check_rows(examples, reader)
+        assert examples.targets is not None
+        labels, order = builder.finish(source=reader.sources[0].name)
+        renumber(examples.targets, order)
+        return replace(encoder, labels=labels), examples
+
+    def encode(self, batch: RowBatch) -> Examples:
+        """Encode a batch of rows; `rows` counts from the first row that was read. Thread-safe.
+        Raises DataError for text that is not UTF-8 (which row), and labels of another type."""
+        return self._read([batch], self._coding, None, MEMORY)
+
+    def read(self, reader: RowReader, team: Team | None = None, memory: int = MEMORY) -> Examples:
+        """Encode all rows. Raises DataError as `encode` and the reader, and without a row."""
+        examples = self._read(reader.batches(), self._coding, team, memory)
+        _check_rows(examples, reader)
+        return examples
+
+    @property
+    def _coding(self) -> Coding | None:
+        return None if self.labels is None else self.labels.encode
+
+    def _read(
+        self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int
+    ) -> Examples:
+        ids, targets = SpillArray(np.int32, memory), SpillArray(np.int32, memory)
+        lengths, rows, seconds = ([np.zeros(0, np.int64)] for _ in range(3))
+        scores: list[Float32] = []
+        report, has_targets = ReadReport(filler="[CLS] [SEP]"), False
+        for batch in batches:
+            with located(batch.where):
+                found = self._sequences(batch, team, report)
+            ids.append(found.ids)
+            lengths.append(np.diff(found.offsets))
+            rows.append(batch.first_row + np.arange(batch.rows))
+            if self.pairs:
+                seconds.append(_second_texts(found))
+            if batch.values is not None:
+                scores.append(batch.values[:, 0].astype(np.float32))
+            if encode is not None and batch.labels is not None:
+                targets.append(coded(encode, batch.labels, batch, report))
+                has_targets = True
+        return Examples(
+            ids.finish(), offsets_of(np.concatenate(lengths)), np.concatenate(rows),
+            targets.finish() if has_targets else None,
+            seconds=np.concatenate(seconds) if self.pairs else None,
+            scores=np.concatenate(scores) if scores else None, report=report,
+        )  # fmt: skip
+
+    def _sequences(self, batch: RowBatch, team: Team | None, report: ReadReport) -> Sequences:
+        texts = [batch.columns((number,)) for number in PAIR] if self.pairs else [batch.text]
+        tokens: list[Tokens] = [self.tokenizer.encode(text, team) for text in texts]
+        found = self.tokenizer.join(tokens[0], tokens[1] if self.pairs else None, self.max_length)
+        empty = np.zeros(batch.rows, np.bool_)
+        for each in tokens:
+            empty |= np.diff(each.offsets) == 0
+        report.rows += batch.rows
+        report.nulls += batch.null_texts
+        report.empty += int(empty.sum())
+        report.cut += found.truncated_count
+        report.units += len(found.ids)
+        report.ends += (len(texts) + 1) * batch.rows
+        unknown = self.tokenizer.id_of(self.tokenizer.unknown)
+        report.unknown += int(np.count_nonzero(found.ids == unknown))
+        return found
+
+
+def _second_texts(found: Sequences) -> Int64:
+    """int64[B]: where in each sequence the token type 1 begins."""
+    if not len(found):
+        return np.zeros(0, np.int64)
+    return np.add.reduceat(found.types == 0, found.offsets[:-1], dtype=np.int64)
+
+
+def _check_rows(examples: Examples, reader: RowReader) -> None:
+    if not len(examples):
+        raise DataError(f"{reader.sources[0].name}: no rows to learn from or to measure")

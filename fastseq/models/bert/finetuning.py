@@ -1,0 +1,413 @@
+"""BertClassifier and BertRegressor: labels or numbers of texts, or of pairs of texts, by a
+checkpoint of BERT that is fine-tuned.
+
+model = BertClassifier(base="all-MiniLM-L6-v2", epochs=2)
+model.fit("train.parquet", valid="valid.parquet")
+model.predict(["How far is it?"])
+
+The recipe is that of Devlin et al. 2019, section 4: AdamW without weight decay of biases and norms,
+a linear schedule after a warm-up, gradients clipped to norm 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fastseq.errors import DataError, DeviceError, FormatError, SettingsError
+from fastseq.estimator import FRACTION, Choice, Flag, Location, Real, Whole, declared_by, parameter
+from fastseq.models.base import training_parameter
+from fastseq.models.bert.checkpoint import check_tokenizer, limit_of, read_checkpoint
+from fastseq.models.bert.config import BertConfig
+from fastseq.models.bert.examples import PieceEncoder
+from fastseq.models.bert.network import POOLINGS, BertNetwork, BertScorer, without_decay
+from fastseq.models.bert.rows import LABEL, rows_with_columns
+from fastseq.models.classifier import NetworkClassifier, SequenceClassifier
+from fastseq.models.data.examples import Examples, ReadReport
+from fastseq.models.data.labels import Labels
+from fastseq.models.folder import Content, ModelFolder
+from fastseq.models.scoring import LabelModel, LabelState, LabelTask, scored
+from fastseq.nn.backend import Backend
+from fastseq.nn.layer import Parameters
+from fastseq.settings import parse_size, thread_count
+from fastseq.text.tokenizer_files import read_tokenizer
+from fastseq.text.wordpiece import AddedToken, Specials, WordPiece
+from fastseq.threads import Team
+from fastseq.training.checkpoint import fingerprint_of
+from fastseq.training.gradient import TrainingSettings
+from fastseq.types import Float32, Float64
+from fastseq.vectors.evaluation import spearman
+
+if TYPE_CHECKING:
+    from fastseq.store.columns import Fields
+    from fastseq.store.predictions import Predictions
+    from fastseq.store.rows import RowBatch, RowReader
+
+PAIR_NAMES = ("a", "b")  # columns of a pair that is not named
+_VOCABULARY = "vocabulary.parquet"
+_WITH_DECAY = ("adam", "adamw")  # optimisers that can leave parameters without weight decay
+
+
+@dataclass(slots=True, eq=False)
+class BertState(LabelState):
+    """The fitted state of a fine-tuned model."""
+
+    network: BertNetwork
+    encoder: PieceEncoder
+    config: BertConfig
+
+
+class BertTask(LabelTask[BertState]):
+    """The training of a fine-tuned model."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Checksums of the data and, before training, of the weights to start from."""
+        found = super().fingerprint()
+        for part in (self.train, self.valid):
+            if part is not None:
+                found["checksums"] += fingerprint_of(part.seconds, part.scores)
+        return {**found, "base": fingerprint_of(self.parameters.values)}
+
+    def flow(self) -> Float64:
+        raise SettingsError("gradient_flow is of recurrent layers: this network has none")
+
+
+class ScoreTask(BertTask):
+    """The training of a model that predicts numbers."""
+
+    def __post_init__(self) -> None:
+        valid, self.valid = self.valid, None  # without labels, there is none to be unseen
+        super().__post_init__()
+        self.valid = valid
+        if valid is not None:
+            self.learned.reports["validation"] = valid.report
+
+    def _validate(self) -> dict[str, float] | None:
+        return None if self.valid is None else measured(self.learned, [self.valid])
+
+
+class BertModel(LabelModel[BertState]):
+    """Parameters, training and saving of fine-tuned models."""
+
+    learning_rates: ClassVar[Mapping[str, float]] = {"adam": 5e-5, "adamw": 5e-5}
+    task: ClassVar[type[BertTask]] = BertTask
+    network: ClassVar[type[BertNetwork]] = BertNetwork
+    inputs: ClassVar[str] = "text"
+
+    base: str | Path | None = parameter(
+        default=None, check=Location(), none="required by fit", metavar="CHECKPOINT",
+        help="Folder of the checkpoint to start from, in Hugging Face's format.",
+    )  # fmt: skip
+    pooling: str = parameter(
+        default="mean", check=Choice(POOLINGS),
+        help="Pooling of the tokens' vectors; cls is BERT's pooler over [CLS].",
+    )  # fmt: skip
+    max_length: int | None = parameter(
+        default=None, check=Whole(4), none="that of the checkpoint",
+        help="Truncate texts to this number of tokens, with the special ones.",
+    )  # fmt: skip
+    pairs: bool = parameter(
+        default=False, check=Flag(), help="Read pairs of texts from two text columns.",
+        notes="A pair is the sequence [CLS] a [SEP] b [SEP].",
+    )  # fmt: skip
+    dropout: float | None = training_parameter(
+        default=None, check=FRACTION, none="those of the checkpoint",
+        help="Dropout rate of all layers and of attention.",
+    )  # fmt: skip
+    warmup_ratio: float = training_parameter(
+        default=0.1, check=FRACTION, help="Warm-up of the learning rate, as a share of all steps.",
+        notes="Not used where warmup is above 0.",
+    )  # fmt: skip
+    epochs: int = 3
+    optimizer: str = "adamw"
+    weight_decay: float = training_parameter(
+        default=0.01, check=Real(least=0), help="Weight decay, not of biases and norms.",
+    )  # fmt: skip
+    schedule: str = "linear"
+    clip: float | None = 1.0
+
+    # ---- training
+
+    def _check(self) -> None:
+        super()._check()
+        if self.base is None:
+            raise SettingsError("base must be given: the folder of a checkpoint of BERT")
+
+    def _backend(self) -> Backend:
+        if self.device == "cuda":
+            raise DeviceError("BERT has no layers for a GPU: expected the device auto or cpu")
+        return Backend(Team(thread_count(self.threads)))
+
+    def _training_settings(
+        self, checkpoint_seconds: float, parameters: Parameters | None
+    ) -> TrainingSettings:
+        found = super()._training_settings(checkpoint_seconds, parameters)
+        own = dict(found.optimiser_settings)
+        if parameters is not None and self.optimizer in _WITH_DECAY:
+            own["no_decay"] = without_decay(parameters)
+        return dataclasses.replace(
+            found, optimiser_settings=own,
+            warmup_ratio=0.0 if self.warmup else float(self.warmup_ratio),
+        )  # fmt: skip
+
+    def _task(
+        self, examples: Any, y: Any, valid: Any, columns: Mapping[str, Any], backend: Backend
+    ) -> BertTask:
+        assert self.base is not None  # checked
+        checkpoint, tokenizer = read_checkpoint(self.base), read_tokenizer(self.base)
+        config = checkpoint.config
+        check_tokenizer(tokenizer, config, self.base)
+        if self.pairs and config.types < 2:
+            raise FormatError(f"{self.base}: has no token type of second texts, which pairs need")
+        reader = self._open(examples, y, columns)
+        memory = parse_size(self.memory)
+        encoder, train = PieceEncoder.learn(
+            reader, tokenizer, limit_of(checkpoint, self.max_length), self.pairs, backend.team,
+            memory,
+        )  # fmt: skip
+        held_out: Examples | None = None
+        if valid is not None:
+            valid_reader = self._open_valid(valid, columns, reader)
+            held_out = encoder.read(valid_reader, backend.team, memory)
+        network = self._network(config, encoder, backend)
+        network.load(checkpoint)
+        learned = BertState(network, reader.fields, encoder, config)
+        self._prepare(learned, train)
+        return self.task(learned, train, held_out, self.batch_size, self.seed)
+
+    def _prepare(self, learned: BertState, train: Examples) -> None:
+        """Set what depends on the training data."""
+
+    def _network(self, config: BertConfig, encoder: PieceEncoder, backend: Backend) -> BertNetwork:
+        labels = encoder.labels
+        return self.network(
+            config, 1 if labels is None else len(labels), self.pooling, self.dropout, backend,
+            self.seed, self._weights(labels),
+        )  # fmt: skip
+
+    def _weights(self, labels: Labels | None) -> Float32 | None:
+        """float32[K]: the weight of each label in the loss; None: all 1."""
+        return None
+
+    # ---- reading
+
+    def _open(
+        self, examples: Any, y: Any = None, columns: Mapping[str, Any] | None = None, *,
+        fields: Fields | None = None, like: RowReader | None = None, **more: Any,
+    ) -> RowReader:  # fmt: skip
+        """`_open` of any model, also of lists of pairs."""
+        named = dict(columns or {})
+        if self._reads_pairs(fields, like):
+            names = fields.text if fields is not None else PAIR_NAMES
+            examples, y = rows_with_columns(examples, y, names, self._label_name(fields))
+            if "text" in named or fields is None:
+                named.setdefault("text", names)
+                if isinstance(named["text"], str) or len(named["text"]) != len(names):
+                    raise SettingsError(
+                        f"text_column is {named['text']!r}; expected the two columns of a pair"
+                    )
+        return super()._open(examples, y, named, fields=fields, like=like, **more)
+
+    def _reads_pairs(self, fields: Fields | None, like: RowReader | None) -> bool:
+        """Whether `_open` gets pairs: a fitted model reads as it was fitted."""
+        if fields is None or like is not None:  # of training, or validation
+            return self.pairs
+        return self.learned.encoder.pairs
+
+    def _label_name(self, fields: Fields | None) -> str:
+        return LABEL if fields is None or fields.label is None else fields.label
+
+    # ---- saving
+
+    def _statistics(self, learned: BertState) -> dict[str, Any]:
+        encoder, options = learned.encoder, dict(learned.encoder.tokenizer.options)
+        options["added"] = [asdict(token) for token in options["added"]]
+        options["specials"] = asdict(options["specials"])
+        labels = encoder.labels
+        return {
+            "labels": None if labels is None else labels.to_dict(),
+            "config": learned.config.to_dict(),
+            "tokenizer": {**options, "size": len(encoder.tokenizer.vocabulary)},
+            "max_length": encoder.max_length,
+        }
+
+    def _files(self, learned: BertState) -> dict[str, Content]:
+        vocabulary = learned.encoder.tokenizer.vocabulary
+        return {_VOCABULARY: {"token": list(vocabulary), "id": list(vocabulary.values())}}
+
+    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> BertState:
+        from fastseq.store.columns import Fields
+
+        saved = folder.statistics
+        config = BertConfig.from_dict(saved["config"], "its config")
+        options = {name: value for name, value in saved["tokenizer"].items() if name != "size"}
+        options["added"] = [AddedToken(**token) for token in options["added"]]
+        options["specials"] = Specials(**options["specials"])
+        table = folder.columns(_VOCABULARY)
+        vocabulary = dict(zip(table["token"], table["id"], strict=True))
+        tokenizer = WordPiece(vocabulary, **options)
+        check_tokenizer(tokenizer, config, folder.path)
+        labels = None if saved["labels"] is None else Labels.from_dict(saved["labels"])
+        encoder = PieceEncoder(tokenizer, int(saved["max_length"]), self.pairs, labels)
+        if encoder.max_length > config.positions:
+            raise FormatError(f"sequences of {encoder.max_length} tokens exceed the positions")
+        network = self._network(config, encoder, backend)
+        return BertState(network, Fields.from_dict(saved["fields"]), encoder, config)
+
+
+class BertClassifier(BertModel, NetworkClassifier[BertState]):
+    """Text classification by fine-tuning BERT: a label for each text or pair of texts.
+
+    Attributes
+    ----------
+    classes_ : array[K], the labels in ascending order, of their own type
+    history_, report_, n_parameters_
+    confusion_ : of the last `evaluate`
+    """
+
+    kind: ClassVar[str] = "bert classifier"
+
+    class_weights: Any = declared_by(SequenceClassifier, "class_weights")
+
+    def _weights(self, labels: Labels | None) -> Float32 | None:
+        assert labels is not None
+        return labels.weights(self.class_weights)
+
+
+class BertRegressor(BertModel):
+    """Regression by fine-tuning BERT: a number for each text or pair of texts, trained by the
+    squared error.
+
+    Attributes
+    ----------
+    history_, report_, n_parameters_
+    """
+
+    kind: ClassVar[str] = "bert regressor"
+    estimator_type: ClassVar[str | None] = "regressor"
+    task: ClassVar[type[BertTask]] = ScoreTask
+    network: ClassVar[type[BertNetwork]] = BertScorer
+    columns: ClassVar[Mapping[str, str]] = {"text_column": "text", "label_column": "values"}
+    measures: ClassVar[Mapping[str, bool]] = {"loss": False, "spearman": True, "pearson": True}
+    largest_loss: ClassVar[float | None] = None
+
+    def predict(self, examples: Any, *, text_column: str | Sequence[str] | None = None) -> Float32:
+        """float32[D], the number of each text. Raises DataError for data that cannot be read."""
+        learned = self.learned
+        reader, report = self._to_predict(examples, {"text_column": text_column})
+        parts = [np.zeros(0, np.float32)]
+        parts += [predicted(learned, texts) for _, texts in self._encoded(learned, reader, report)]
+        return np.concatenate(parts)
+
+    def predict_batches(
+        self,
+        data: Any,
+        *,
+        keep: str | Sequence[str] = (),
+        text_column: str | Sequence[str] | None = None,
+        id_column: str | None = None,
+    ) -> Predictions:
+        """`id`, the columns to keep and `prediction`, a float32, of every row: Arrow tables, made
+        on demand.
+
+        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
+        the name of a predicted one.
+        """
+        from fastseq.store.predictions import Predictions
+
+        learned, named = self.learned, {"text_column": text_column}
+        reader, report = self._to_predict(data, named, keep=keep, id=id_column)
+
+        def found() -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
+            for rows, texts in self._encoded(learned, reader, report):
+                yield rows, {"prediction": predicted(learned, texts)}
+
+        return Predictions(reader, {"prediction": "float"}, found())
+
+    def evaluate(
+        self,
+        examples: Any,
+        y: Any = None,
+        *,
+        text_column: str | Sequence[str] | None = None,
+        label_column: str | None = None,
+    ) -> dict[str, float]:
+        """{"pearson" and "spearman", the correlations of predictions and true numbers, "r2", the
+        coefficient of determination, and "loss", the mean squared error}; correlations are NaN
+        where either has no two different values.
+
+        Raises DataError for data that cannot be read, or without a row.
+        """
+        learned = self.learned
+        columns = self._named_columns(text_column=text_column, label_column=label_column)
+        reader = self._open(examples, y, columns, fields=learned.fields)
+        report = learned.reports["data"] = ReadReport()
+        parts = [texts for _, texts in self._encoded(learned, reader, report)]
+        if not any(map(len, parts)):
+            raise DataError(f"{reader.sources[0].name}: there are no rows: nothing to measure")
+        return measured(learned, parts)
+
+    def score(self, examples: Any, y: Any = None) -> float:
+        """The coefficient of determination, R². Raises as `evaluate`."""
+        return self.evaluate(examples, y)["r2"]
+
+    def _prepare(self, learned: BertState, train: Examples) -> None:
+        """The predictions begin at the mean, which small steps would take long to reach."""
+        assert train.scores is not None
+        learned.network.output.values["bias"][...] = train.scores.mean(dtype=np.float64)
+
+    def _open(
+        self, examples: Any, y: Any = None, columns: Mapping[str, Any] | None = None, *,
+        fields: Fields | None = None, like: RowReader | None = None,
+        targets: bool | None = None, **more: Any,
+    ) -> RowReader:  # fmt: skip
+        named, wanted = dict(columns or {}), targets is None or targets
+        if y is not None and not self._reads_pairs(fields, like):
+            names = fields.text if fields is not None else ("text",)
+            examples, y = rows_with_columns(examples, y, names, self._label_name(fields))
+        known = () if fields is None else fields.values
+        named["values"] = named.get("values") or known or (LABEL,) if wanted else ()
+        more |= {"fields": fields, "like": like, "targets": False}
+        return super()._open(examples, y, named, **more)
+
+    def _label_name(self, fields: Fields | None) -> str:
+        return LABEL if fields is None or not fields.values else fields.values[0]
+
+
+# ---- predicted numbers
+
+
+def predicted(learned: BertState, texts: Examples) -> Float32:
+    """float32[D] of examples whose rows are 0 to D - 1."""
+    network = learned.network
+    out = np.empty(len(texts), np.float32)
+    for batch, scores in scored(network, texts):
+        out[batch.rows] = network.backend.get(scores)[:, 0]
+    return out
+
+
+def measured(learned: BertState, parts: Sequence[Examples]) -> dict[str, float]:
+    """The measures of BertRegressor.evaluate, of examples with numbers."""
+    expected = np.concatenate([part.scores for part in parts if part.scores is not None])
+    found = np.concatenate([predicted(learned, part) for part in parts]).astype(np.float64)
+    wanted = expected.astype(np.float64)
+    errors = np.square(found - wanted)
+    spread = np.square(wanted - wanted.mean()).sum()
+    return {
+        "pearson": _pearson(found, wanted),
+        "spearman": spearman(found, wanted),
+        "r2": float(1 - errors.sum() / spread) if spread else float("nan"),
+        "loss": float(errors.mean()),
+    }
+
+
+def _pearson(x: Float64, y: Float64) -> float:
+    """Pearson's correlation; NaN if either has no two different values."""
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x @ x) * (y @ y))
+    return float(x @ y / scale) if scale else float("nan")

@@ -1,0 +1,140 @@
+"""The network that is fine-tuned: a BERT encoder, pooling, dropout and a dense layer."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsFloat
+
+import numpy as np
+
+from fastseq.models.bert.checkpoint import Checkpoint
+from fastseq.models.bert.config import BertConfig
+from fastseq.models.bert.parameters import EMBEDDINGS, NORM, POOLER
+from fastseq.models.data.batches import Batch
+from fastseq.models.scoring import LabelNetwork
+from fastseq.nn.backend import Backend
+from fastseq.nn.bert import BertEmbeddings, Pooler
+from fastseq.nn.layer import Layer, Parameters
+from fastseq.nn.transformer import TransformerEncoder
+from fastseq.seeds import mixed_key
+from fastseq.types import Float32, Int32
+
+CLS = "cls"
+POOLINGS = ("mean", "max", CLS)
+PREFIX, HEAD = "bert", "classifier"  # names of parameters, as in transformers
+
+
+class BertNetwork(LabelNetwork):
+    """embeddings -> transformer layers -> pooling -> dropout -> dense: a row of scores for each
+    sequence.
+
+    Parameters
+    ----------
+    outputs : scores of a sequence
+    pooling : "mean" or "max" of the tokens' vectors, or "cls": BERT's pooler, a dense layer with
+        tanh over the vector of [CLS]
+    dropout : all rates; None: those of `config`
+    weights : float32[K], of each label in the loss; None: all 1
+
+    Parameters of the layers have the names of transformers' BertForSequenceClassification. Only
+    those of the pooler and of the dense layer have initial values; the others are zeros until
+    `load` or Parameters.load_state_dict.
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        outputs: int,
+        pooling: str,
+        dropout: float | None,
+        backend: Backend,
+        seed: int,
+        weights: Float32 | None = None,
+    ) -> None:
+        team, H = backend.team, config.hidden
+        rate = config.dropout if dropout is None else dropout
+        attention = config.attention_dropout if dropout is None else dropout
+        made: dict[str, Any] = {"eps": config.epsilon, "seed": None, "team": team}
+        self.weights = weights
+        self.embeddings = BertEmbeddings(
+            config.words, H, positions=config.positions, types=config.types, dropout=rate, **made
+        )
+        self.encoder = TransformerEncoder(
+            config.layers, H, config.heads, config.intermediate, dropout=rate,
+            attention_dropout=attention, activation=config.activation, **made,
+        )  # fmt: skip
+        layers: dict[str, Layer] = {
+            f"{PREFIX}.{EMBEDDINGS}": self.embeddings,
+            f"{PREFIX}.encoder": self.encoder,
+        }
+        self.pooler: Pooler | None = None
+        if pooling == CLS:
+            self.pooler = Pooler(H, seed=mixed_key(seed, 2), team=team)
+            layers[f"{PREFIX}.pooler"] = self.pooler
+        else:
+            self._pooling = backend.pooling(pooling, H)
+        self._drop = backend.dropout(rate)
+        self.output = backend.dense(H, outputs, init="truncated_normal", seed=mixed_key(seed, 3))
+        layers[HEAD] = self.output
+        self._firsts: Any = None
+        self._rows = 0
+        super().__init__(layers, backend)
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Take the weights of a checkpoint, those of its pooler where it has one of this size."""
+        views, others = self.parameters.views, checkpoint.others
+        for name, array in checkpoint.weights.items():
+            views[f"{PREFIX}.{name}"][...] = array
+        names = [f"{POOLER}.{part}" for part in ("weight", "bias")]
+        own = [views.get(f"{PREFIX}.{name}") for name in names]
+        for view, name in zip(own, names, strict=True):
+            if view is not None and name in others and others[name].shape == view.shape:
+                view[...] = others[name]
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        offsets = batch.offsets
+        x = self.embeddings.forward(
+            batch.values, offsets, types_of(batch), training, mixed_key(key, 0)
+        )
+        rows = self.encoder.forward(x, offsets, training, mixed_key(key, 1))
+        if self.pooler is None:
+            pooled = self._pooling.forward(rows, offsets, training)
+        else:
+            pooled = self.pooler.forward(rows[offsets[:-1]], training)
+        if training:
+            self._firsts, self._rows = offsets[:-1], len(rows)
+        # not in place: the pooler keeps its output
+        pooled = self._drop.forward(pooled, training, mixed_key(key, 2))
+        return self.output.forward(pooled, training)
+
+    def backward(self) -> None:
+        dy = self._drop.backward(self.output.backward(self._taken_gradients()))
+        if self.pooler is None:
+            rows = self._pooling.backward(dy)
+        else:
+            rows = np.zeros((self._rows, dy.shape[1]), np.float32)
+            rows[self._firsts] = self.pooler.backward(dy)
+        self.embeddings.backward(self.encoder.backward(rows))
+
+
+class BertScorer(BertNetwork):
+    """A network with one score for each sequence, trained by the squared error."""
+
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
+        assert batch.scores is not None
+        loss = self.backend.squared_error(scores, batch.scores[:, None], training)
+        self._gradients = scores if training else None
+        return loss, float(len(batch))
+
+
+def types_of(batch: Batch) -> Int32 | None:
+    """int32[N]: 0 for the first text of a pair, 1 for the second; None without pairs."""
+    if batch.seconds is None:
+        return None
+    lengths = np.diff(batch.offsets)
+    places = np.arange(len(batch.values)) - np.repeat(batch.offsets[:-1], lengths)
+    return (places >= np.repeat(batch.seconds, lengths)).astype(np.int32)
+
+
+def without_decay(parameters: Parameters) -> list[str]:
+    """The names of the biases and the parameters of norms, which have no weight decay."""
+    return [name for name in parameters if name.endswith(".bias") or f".{NORM}." in name]

@@ -1,0 +1,78 @@
+"""fastseq fit-bert, and predict, test and info of its models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.bert_checkpoints import write_checkpoint
+from tests.cli.conftest import Run, Write
+
+TEXTS = ["the cat sat", "a dog ran on the mat", "cat cat .", "the dog ran", "", "a cat"] * 2
+LABELS = ["cat" if "cat" in text else "dog" for text in TEXTS]
+FIT = ("--base", "base", "--epochs", "1", "--batch-size", "4", "-o", "model", "--overwrite")
+
+
+@pytest.fixture(autouse=True)
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint(tmp_path / "base", pooling="mean", limit=8)
+
+
+def test_classify(run: Run, write: Write) -> None:
+    write("train.parquet", text=TEXTS, label=LABELS)
+    ran = run("fit-bert", "train.parquet", *FIT, "--valid", "train.parquet")
+    assert {"model", "task", "parameters", "best epoch", "validation accuracy"} <= set(ran.pairs)
+    assert ran.pairs["task"] == "classify"
+    assert "2 of 12 texts are empty: read as [CLS] [SEP]" in ran.err
+    assert "2 of 12 rows are cut to the maximum length" not in ran.err
+    assert run("predict", "model", "train.parquet", "-o", "out.parquet").code == 0
+    found = pq.read_table("out.parquet")
+    assert found.schema.names == ["id", "prediction", "probability"]
+    assert set(found["prediction"].to_pylist()) <= {"cat", "dog"}
+    measures = run("test", "model", "train.parquet", "--format", "json").json
+    assert set(measures) == {"accuracy", "macro_f1", "loss", "unknown_rate"}
+    described = run("info", "model", "--verify").pairs
+    assert described["model"] == "bert classifier"
+    assert described["vocabulary"] == "17 word pieces"
+    assert described["maximum length"] == "8 tokens"
+    assert described["classes"] == "2: cat, dog"
+    assert described["verified"] == "all files are intact"
+
+
+def test_numbers_and_pairs(run: Run, write: Write) -> None:
+    scores = [float(len(text)) for text in TEXTS]
+    write("scored.parquet", text=TEXTS, label=scores)
+    assert run("fit-bert", "scored.parquet", "--task", "regress", *FIT).pairs["task"] == "regress"
+    measures = run("test", "model", "scored.parquet", "--format", "json").json
+    assert set(measures) == {"pearson", "spearman", "r2", "loss"}
+    write("pairs.parquet", a=TEXTS, b=TEXTS[::-1], label=scores)
+    assert run("fit-bert", "pairs.parquet", "--task", "pair", *FIT).code == 0
+    assert run("info", "model").pairs["model"] == "bert regressor"
+    assert run("info", "model").pairs["columns"] == "text: a, b, values: label"
+    write("named.parquet", x=TEXTS, y=TEXTS[::-1], gold=LABELS)
+    columns = ("--text-column", "x", "--text-column", "y", "--label-column", "gold")
+    assert run("fit-bert", "named.parquet", "--task", "pair", *columns, *FIT).code == 0
+    assert run("info", "model").pairs["columns"] == "text: x, y, label: gold"
+    ran = run("predict", "model", "named.parquet", "--keep", "gold", "--format", "jsonl")
+    assert len(ran.out.splitlines()) == len(TEXTS)
+
+
+def test_wrong_input(run: Run, write: Write) -> None:
+    write("train.parquet", text=TEXTS, label=LABELS)
+    fit = ("fit-bert", "train.parquet")
+    assert "give --base" in run(*fit, "-o", "model").err
+    assert "no such folder" in run(*fit, "--base", "none").error
+    Path("empty").mkdir()
+    assert "config.json: no such file" in run(*fit, "--base", "empty").error
+    assert "no column 'b'" in run(*fit, "--task", "pair", "--text-column", "text",
+                                  "--text-column", "b", "--base", "base").error  # fmt: skip
+    assert "no column 'a'" in run(*fit, "--task", "pair", "--base", "base").error
+    assert "expected numbers" in run(*fit, "--task", "regress", "--base", "base").error
+    weights = run(*fit, "--task", "regress", *FIT, "--class-weights", "balanced")
+    assert "--class-weights is for labels" in weights.err
+    assert weights.code == 2
+    assert "--max-length is 99, but the model has 16" in run(*fit, *FIT, "--max-length", "99").error
+    assert not Path("model").exists() or not Path("model/manifest.json").exists()
