@@ -8,6 +8,8 @@ gradients clipped to a norm of 1, a linear schedule after a warm-up), and the ou
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from transformers import BertConfig, BertForSequenceClassification
@@ -19,7 +21,7 @@ STEPS, WARMUP = 20, 2
 RATE, DECAY, CLIP, EPS = 2e-3, 0.1, 1.0, 1e-12
 LABELS = 3
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "vocab_size": 30, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
     "intermediate_size": 40, "max_position_embeddings": 24, "type_vocab_size": 2,
     "hidden_act": "gelu", "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,

@@ -1,4 +1,4 @@
-"""An inverted index by definition, and format versions 1 to 3 read back by their description.
+"""An inverted index by definition, and format versions 1 to 3 and 5 read back by their description.
 
 Documents are lists of tokens. Nothing of fastseq is imported.
 """
@@ -31,12 +31,14 @@ PACKED_TFS = "posting_tfs4"  # takes the place of posting_tfs in most segments o
 POSITIONS = ["positions", "position_blocks"]
 WORDS = ["term_words", "word_bytes", "word_lengths", "word_counts"]
 DOCUMENTS = ["documents", "document_schema", "group_rows", "group_bytes"]
+PARTS = ["column_parts", "group_parts"]  # in a segment of version 5
 IDS = ["id_hashes", "id_rows"]
 DTYPES = {
     "posting_docs": "<u2", "posting_tfs": "|u1", "posting_tfs4": "|u1", "run_windows": "<u2",
     "run_counts": "<u2", "large_at": "<i8", "large_tfs": "<i4", "term_bytes": "|u1",
     "term_slots": "<u4", "documents": "|u1", "document_schema": "|u1", "id_hashes": "<u4",
-    "id_rows": "<u4", "positions": "|u1", "word_bytes": "|u1", "word_counts": "|u1",
+    "id_rows": "<u4", "column_parts": "|u1", "group_parts": "|u1", "positions": "|u1",
+    "word_bytes": "|u1", "word_counts": "|u1",
 }  # fmt: skip
 BLOCK = 128  # postings whose positions' bytes are counted together
 COLUMN_GAP = 100  # positions between a document's text columns
@@ -162,7 +164,7 @@ def read_segments(folder: Path) -> list[Segment]:
     assert manifest["kind"] == "index"
     if manifest["format_version"] == 1:
         return [_read_version_1(folder, manifest)]
-    assert manifest["format_version"] in (2, 3)
+    assert manifest["format_version"] in (2, 3, 5)
     return _read_version_2(folder, manifest)
 
 
@@ -189,7 +191,8 @@ def _read_version_1(folder: Path, manifest: dict[str, Any]) -> Segment:
     return Segment(found, documents=documents)
 
 
-# ---- versions 2 and 3: a container for each segment, and a file of deletions; 3 may have words
+# ---- versions 2, 3 and 5: a container for each segment, and a file of deletions; 3 may have words,
+# and 5 is 3 with stored columns in parts
 
 
 def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
@@ -240,12 +243,15 @@ def _read_version_2(folder: Path, manifest: dict[str, Any]) -> list[Segment]:
         totals.update({key: entry[key] for key in ("terms", "postings", "tokens")})
         totals["documents"] += rows - len(segment.deleted)
         both = [segment.inverted, *segment.fields.values()]
-        assert manifest["format_version"] == 3 or all(own.words is None for own in both)
+        assert manifest["format_version"] != 2 or all(own.words is None for own in both)
         expected = _array_names(segment.inverted)
         for name, own in segment.fields.items():
             expected.update(f"{name}/{array}" for array in _array_names(own))
         if schema.names:
             expected.update(DOCUMENTS)
+            if PARTS[0] in arrays:
+                assert manifest["format_version"] == 5
+                expected.update(PARTS)
             segment.documents = _documents(arrays, schema)
             assert segment.documents.num_rows == rows
         column = settings["id_column"]
@@ -326,17 +332,30 @@ def _documents(arrays: Arrays, schema: pa.Schema) -> pa.Table:
     own = ipc.read_schema(pa.py_buffer(arrays["document_schema"].tobytes()))
     assert own.equals(schema, check_metadata=True)
     raw = arrays["documents"].tobytes()
-    batches = []
     rows, sizes = arrays["group_rows"].tolist(), arrays["group_bytes"].tolist()
-    for count, size in zip(rows, sizes, strict=True):
+    zeros = [0] * len(schema), [0] * len(rows)
+    of_column, of_group = (
+        [arrays[name].tolist() for name in PARTS] if PARTS[0] in arrays else zeros
+    )
+    assert len(of_column) == len(schema)
+    columns: dict[str, pa.ChunkedArray] = {}
+    batches: dict[int, list[pa.RecordBatch]] = {part: [] for part in of_column}
+    schemas = {
+        part: pa.schema([f for f, own in zip(schema, of_column, strict=True) if own == part])
+        for part in batches
+    }
+    for count, size, part in zip(rows, sizes, of_group, strict=True):
         with ipc.open_stream(raw[:size]) as stream:
-            assert stream.schema.equals(schema)
+            assert stream.schema.equals(schemas[part])
             (batch,) = stream
         assert 0 < batch.num_rows == count <= 4096
-        batches.append(batch)
+        batches[part].append(batch)
         raw = raw[size:]
     assert raw == b""
-    return pa.Table.from_batches(batches, schema)
+    for part, own in batches.items():
+        table = pa.Table.from_batches(own, schemas[part])
+        columns |= dict(zip(table.schema.names, table.columns, strict=True))
+    return pa.Table.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def _check_ids(arrays: Arrays, ids: pa.ChunkedArray) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq.errors import DataError, FormatError, RowError, SettingsError, located, warn
+from fastseq.errors import DataError, FormatError, RowError, located, warn
 from fastseq.kernels.nn.pooling import segment_maxima, segment_sums
 from fastseq.models.bert.checkpoint import (
     POOLINGS,
