@@ -463,7 +463,7 @@ def _bert(name: str) -> click.Command:
         name,
         "fastseq fit-bert labelled.parquet --base all-MiniLM-L6-v2 --valid labelled_test.parquet",
         "fastseq fit-bert scored.parquet --task regress --base all-MiniLM-L6-v2",
-        "fastseq fit-bert pairs.parquet --task pair --text-column question --text-column answer "
+        "fastseq fit-bert pairs.parquet --task pair --text-column a --text-column b "
         "--base all-MiniLM-L6-v2",
     )
     @options.training(options.folder("model", "-o", "--output", help="Model folder."))

@@ -40,7 +40,7 @@ COMMANDS = {
     "fit-gru": ("fit", "Train a GRU for the same tasks."),
     "fit-rnn": ("fit", "Train a plain recurrent network for the same tasks."),
     "fit-fasttext-classifier": ("fit", "Train FastText's text classifier."),
-    "fit-bert": ("fit", "Fine-tune a BERT checkpoint: labels or numbers of texts or pairs."),
+    "fit-bert": ("fit", "Fine-tune a BERT checkpoint on texts or pairs."),
     "predict": ("models", "Label, tag or forecast with a trained model."),
     "test": ("models", "Evaluate a trained model on data with known answers."),
     "generate": ("models", "Generate text with a language model."),

@@ -48,7 +48,7 @@ def test_every_command_has_help_with_an_example(run: Run, name: str) -> None:
 def test_examples_are_not_wrapped(run: Run) -> None:
     lines = run("search", "--help").out.splitlines()
     examples = [line for line in lines if line.lstrip().startswith("$ ")]
-    assert len(examples) == 9
+    assert len(examples) == 10
 
 
 @pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
