@@ -464,7 +464,7 @@ def _bert(name: str) -> click.Command:
         "fastseq fit-bert labelled.parquet --base all-MiniLM-L6-v2 --valid labelled_test.parquet",
         "fastseq fit-bert scored.parquet --task regress --base all-MiniLM-L6-v2",
         "fastseq fit-bert pairs.parquet --task pair --text-column a --text-column b "
-        "--base all-MiniLM-L6-v2",
+        "--base MiniLM",
     )
     @options.training(options.folder("model", "-o", "--output", help="Model folder."))
     @options.choice(
