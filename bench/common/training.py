@@ -40,7 +40,7 @@ class Training:
         self.model = model
         self._team = Team(threads)
         self._task = model._task(examples, y, None, {}, backend_for("cpu", self._team))
-        self.settings = model._training_settings(1e9)
+        self.settings = model._training_settings(1e9, self._task.parameters)
         self.first = {k: v.copy() for k, v in self._task.parameters.state_dict().items()}
 
     def batches(self, epoch: int) -> Iterator[Any]:
