@@ -227,7 +227,7 @@ class Dense(Layer):
 
     @locked
     def forward(self, x: npt.ArrayLike, training: bool = True) -> Any:
-        """y float32[N, M] of x float32[N, K], which is kept (not copied) for `backward`."""
+        """y float32[N, M] of x float32[N, K], which is saved (not copied) for `backward`."""
         rows = self.rows(x, self.inputs, "the input")
         if training:
             self._x = rows
@@ -329,7 +329,7 @@ class LayerNorm(Layer):
         self.values["bias"].fill(0)
 
     def forward(self, x: npt.ArrayLike, training: bool = True) -> Any:
-        """y float32[N, H] of x float32[N, H], which is kept (not copied) for `backward`."""
+        """y float32[N, H] of x float32[N, H], which is saved (not copied) for `backward`."""
         rows = self.rows(x, self.size, "the input")
         y = self.output("y", *rows.shape, reuse=training)
         mean, rstd = np.empty((2, len(rows) if training else 0), np.float32)
@@ -399,7 +399,7 @@ class Gelu(Layer):
         super().__init__()
 
     def forward(self, x: npt.ArrayLike, training: bool = True) -> Any:
-        """The output, of x's shape; x is kept (not copied) for `backward`."""
+        """The output, of x's shape; x is saved (not copied) for `backward`."""
         given = self.floats(x, "the input")
         y = self.output("y", *given.shape, reuse=training)
         out, flat = y.reshape(-1), given.reshape(-1)

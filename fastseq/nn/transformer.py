@@ -225,7 +225,7 @@ class SelfAttention(Composite):
     def forward(
         self, x: npt.ArrayLike, offsets: npt.ArrayLike, training: bool = True, key: int = 0
     ) -> Any:
-        """y float32[N, H] of x float32[N, H], which is kept (not copied) for `backward`.
+        """y float32[N, H] of x float32[N, H], which is saved (not copied) for `backward`.
 
         offsets  int64[B + 1]: sequence b is x[offsets[b]:offsets[b + 1]]
         key      determines the dropped probabilities; a new one each step
@@ -390,7 +390,7 @@ class TransformerLayer(Composite):
     def forward(
         self, x: npt.ArrayLike, offsets: npt.ArrayLike, training: bool = True, key: int = 0
     ) -> Any:
-        """y float32[N, H] of x float32[N, H], which is kept (not copied) for `backward`.
+        """y float32[N, H] of x float32[N, H], which is saved (not copied) for `backward`.
 
         offsets  int64[B + 1]: sequence b is x[offsets[b]:offsets[b + 1]]
         key      determines what is dropped; a new one each step

@@ -22,7 +22,7 @@ def rows_with_columns(examples: Any, y: Any, names: Sequence[str], label: str) -
     names     of the column of texts, or of those of the pairs
     label     the name of the column of labels
 
-    Raises DataError for a pair that has not two texts, or for more or fewer labels.
+    Raises DataError for a pair that does not consist of two texts, or for more or fewer labels.
     """
     items = _elements(examples, y is not None)
     if items is None:
