@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, SupportsFloat, TypeVar
 
@@ -114,6 +115,10 @@ class LabelNetwork(Network):
 
     def prepare(self, batch: Batch, training: bool) -> None:
         """Send to the device what a pass over the batch needs."""
+
+    def held(self) -> AbstractContextManager[None]:
+        """A context in which weights do not change, for several passes without training."""
+        return nullcontext()
 
     @abstractmethod
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
@@ -446,13 +451,14 @@ class Evaluation:
 
 def scored(network: LabelNetwork, examples: Examples) -> Iterator[tuple[Batch, Any]]:
     """The batches of examples with their scores, the longest sequences first."""
-    for rows in SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE):
-        batch = take(examples, rows)
-        with network.lock:  # scores may lie in memory that the next pass uses
-            with network.backend.memory("predict on the CPU (device cpu)"):
-                network.backend.begin()
-                scores = network.scores(batch)
-            yield batch, scores
+    with network.held():
+        for rows in SortedBatches(examples.offsets, ROWS_AT_ONCE, UNITS_AT_ONCE):
+            batch = take(examples, rows)
+            with network.lock:  # scores may lie in memory that the next pass uses
+                with network.backend.memory("predict on the CPU (device cpu)"):
+                    network.backend.begin()
+                    scores = network.scores(batch)
+                yield batch, scores
 
 
 def count_malformed(

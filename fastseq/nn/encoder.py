@@ -11,6 +11,7 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", section 3; Devlin et a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,14 @@ from fastseq.kernels.nn.attention import attention_forward, attention_scratch
 from fastseq.kernels.nn.gelu import gelu_forward
 from fastseq.kernels.nn.layer_norm import layer_norm_forward
 from fastseq.kernels.nn.rows import gather_sums
-from fastseq.kernels.simd import gemm
 from fastseq.nn.layers import limit_and_scale
-from fastseq.nn.products import Panels, padded_bias, scratch, thread_space
+from fastseq.nn.precisions import PRECISIONS, Product
+from fastseq.nn.products import thread_space
+from fastseq.settings import one_of
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64, offsets_of
 
+BLOCK = 96  # rows that pass from one attention to the next together, in the second-level cache
 ROWS = 512  # tokens of a chunk, if its sequences are not longer: a multiple of the rows of a block
 _NONE: Float32 = np.empty(0, np.float32)
 _NO_TYPES: Int32 = np.empty(0, np.int32)
@@ -67,26 +70,17 @@ class EncoderLayer(NamedTuple):
     outer_norm: Norm
 
 
-class _Product:
-    """An Affine whose weight is packed."""
-
-    def __init__(self, affine: Affine, team: Team) -> None:
-        outputs, inputs = affine.weight.shape
-        self.outputs = outputs
-        self._panels = Panels(inputs, outputs).pack(affine.weight, team, transposed=True)
-        self._bias = padded_bias(affine.bias, outputs)
-
-    def __call__(self, out: Float32, x: Float32) -> None:
-        gemm.multiply_panels(out, x, self._panels.data, self._bias, False, scratch(), 0, len(x))
-
-
 class _Layer(NamedTuple):
-    attention: _Product
-    attention_output: _Product
+    attention: Product
+    attention_output: Product
     attention_norm: Norm
-    inner: _Product
-    outer: _Product
+    inner: Product
+    outer: Product
     outer_norm: Norm
+
+
+def _product(kind: type[Product], team: Team, affine: Affine) -> Product:
+    return kind(affine.weight, affine.bias, team)
 
 
 def _array(name: str, *shape: int) -> Float32:
@@ -104,6 +98,7 @@ class Encoder:
     epsilon : what layer normalisation adds to the variance
     is_tanh : whether the activation is GELU by tanh, not by erf
     team : threads that share a batch
+    precision : of the products, a name of `precisions.PRECISIONS`
     """
 
     def __init__(
@@ -114,7 +109,10 @@ class Encoder:
         epsilon: float,
         is_tanh: bool,
         team: Team,
+        precision: str = "float32",
     ) -> None:
+        self.precision = one_of("precision", precision, PRECISIONS)
+        product = partial(_product, PRECISIONS[precision], team)
         self.size = embeddings.words.shape[1]
         self.team = team
         self._embeddings = embeddings
@@ -124,11 +122,11 @@ class Encoder:
         self._drops_nothing = np.uint64(0), *limit_and_scale(0.0)
         self._layers = [
             _Layer(
-                _Product(layer.attention, team),
-                _Product(layer.attention_output, team),
+                product(layer.attention),
+                product(layer.attention_output),
                 layer.attention_norm,
-                _Product(layer.inner, team),
-                _Product(layer.outer, team),
+                product(layer.inner),
+                product(layer.outer),
                 layer.outer_norm,
             )
             for layer in layers
@@ -157,7 +155,7 @@ class Encoder:
         """
         rows, width = len(ids), self.size
         tables = self._embeddings
-        x, y = _array("x", rows, width), _array("y", rows, width)
+        x = _array("x", rows, width)
         lengths = np.diff(offsets)
         places = (np.arange(rows) - np.repeat(offsets[:-1], lengths)).astype(np.int32)
         kinds = kinds if len(kinds) else np.zeros(rows, np.int32)
@@ -169,24 +167,32 @@ class Encoder:
         order = np.arange(len(offsets) - 1)
         pairs = len(order) * self._heads
         longest = int(lengths.max(initial=0))
-        own = _array("scratch", attention_scratch(longest, width // self._heads))
+        own_memory = _array("scratch", attention_scratch(longest, width // self._heads))
         lse = _NONE.reshape(0, self._heads)
+        blocks = [slice(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK)]
         for layer in self._layers:
             qkv = _array("qkv", rows, 3 * width)
-            layer.attention(qkv, x)
+            for own in blocks:
+                layer.attention(qkv[own], x[own])
             attended = _array("attended", rows, width)
             attention_forward(
-                attended, lse, qkv, offsets, order, self._heads, *self._drops_nothing, own, 0, pairs
-            )
-            layer.attention_output(y, attended)
-            self._normalise(y, x, layer.attention_norm)
-            inner = _array("inner", rows, layer.inner.outputs)
-            layer.inner(inner, y)
-            flat = inner.reshape(-1)
-            gelu_forward(flat, flat, self._is_tanh, 0, len(flat))
-            layer.outer(x, inner)
-            self._normalise(x, y, layer.outer_norm)
+                attended, lse, qkv, offsets, order, self._heads, *self._drops_nothing, own_memory,
+                0, pairs,
+            )  # fmt: skip
+            for own in blocks:
+                self._between(layer, x[own], attended[own])
         return x
+
+    def _between(self, layer: _Layer, x: Float32, attended: Float32) -> None:
+        """A block of rows from attention to the end of the layer: x is its input and output."""
+        y, inner = _array("y", *x.shape), _array("inner", len(x), layer.inner.outputs)
+        layer.attention_output(y, attended)
+        self._normalise(y, x, layer.attention_norm)
+        layer.inner(inner, y)
+        flat = inner.reshape(-1)
+        gelu_forward(flat, flat, self._is_tanh, 0, len(flat))
+        layer.outer(x, inner)
+        self._normalise(x, y, layer.outer_norm)
 
     def encode(self, ids: Int32, offsets: Int64, use: Any, kinds: Int32 = _NO_TYPES) -> None:
         """Call use(numbers, hidden, bounds) for chunks of B sequences, on the team's threads.

@@ -11,8 +11,7 @@ cache. No sum is shared, so neither threads nor the batch change a bit of a sequ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -39,15 +38,12 @@ from fastseq.threads import Team, locked
 from fastseq.types import Float32, Int64
 
 ROWS = 96  # of a block: the rows of a product that share a panel in the cache
-GROUP = 96  # rows that pass through all layers together, without training
-_LEAST_GROUPS = 4  # for each thread
 _SHARES = 8  # work items of attention for each thread
 _OVERHEAD = 32  # rows whose scores cost as much as the start of a pair
 _LEAST_ROWS = 8  # of a block
 _INIT = "truncated_normal"
 
 Work = Callable[[int, int], None]
-_ALONE = Team(1)  # the calling thread
 
 
 @dataclass(frozen=True)
@@ -81,22 +77,6 @@ class Sequences:
             edges = np.unique(np.concatenate([[0], cuts, [pairs]])).tolist()
             items = list(pairwise(edges))
         return cls(bounds, order, int(lengths.max()), items)
-
-    def part(self, first: int, last: int, heads: int) -> Sequences:
-        """The sequences first to last - 1, for one thread."""
-        offsets = self.offsets[first : last + 1] - self.offsets[first]
-        return Sequences.of(offsets, int(offsets[-1]), heads, _ALONE)
-
-    def groups(self) -> list[tuple[int, int]]:
-        """Ranges of neighbouring sequences with GROUP rows or more (but for the last), the most
-        costly first."""
-        found, first = [], 0
-        ends = self.offsets.tolist()
-        for number in range(1, len(ends)):
-            if ends[number] - ends[first] >= GROUP or number == len(ends) - 1:
-                found.append((first, number))
-                first = number
-        return sorted(found, key=lambda group: ends[group[0]] - ends[group[1]])
 
 
 class _Projections(Dense):
@@ -549,7 +529,6 @@ class TransformerEncoder(Composite):
         self.team = team or Team(1)
         self._space = Workspace()
         self._rows = 0
-        self._holders = 0
         self.layers = [
             TransformerLayer(
                 size, heads, intermediate, dropout=dropout, attention_dropout=attention_dropout,
@@ -572,11 +551,6 @@ class TransformerEncoder(Composite):
         out = self.output("y", *rows.shape, reuse=training)
         for layer in self.layers:
             layer.prepare(backward=False)
-        if not training:
-            groups = sequences.groups()
-            if self.team.threads == 1 or len(groups) >= _LEAST_GROUPS * self.team.threads:
-                _run(self.team, groups, lambda a, b: self._through(out, rows, sequences, a, b))
-                return out
         for number, layer in enumerate(self.layers):
             y = out
             if number < len(self.layers) - 1:
@@ -590,22 +564,6 @@ class TransformerEncoder(Composite):
         if training:
             self._rows = len(rows)
         return out
-
-    def _through(
-        self, out: Float32, x: Float32, sequences: Sequences, first: int, last: int
-    ) -> None:
-        """Pass the sequences first to last - 1 through all layers, on the calling thread: their
-        rows stay in its cache, and no thread waits for another between layers."""
-        part = sequences.part(first, last, self.layers[0].attention.heads)
-        rows = slice(sequences.offsets[first], sequences.offsets[last])
-        space, y = thread_space(), x[rows]
-        for number, layer in enumerate(self.layers):
-            given = y
-            if number == len(self.layers) - 1:
-                y = out[rows]
-            else:
-                y = space.array(("layer", number % 2), *given.shape)
-            layer.pass_forward(y, given, part, False, 0, _ALONE, space)
 
     @locked
     def backward(self, dy: npt.ArrayLike) -> Any:
@@ -623,27 +581,6 @@ class TransformerEncoder(Composite):
             layer.pass_backward(dx, gradients)
             gradients = dx
         return out
-
-    @contextmanager
-    def weights_held(self) -> Iterator[None]:
-        """A context in which the weights do not change: they are packed once for all forward
-        passes in it."""
-        with self.lock:
-            self._holders += 1
-            if self._holders == 1:
-                self._each_dense(Dense.hold)
-        try:
-            yield
-        finally:
-            with self.lock:
-                self._holders -= 1
-                if not self._holders:
-                    self._each_dense(Dense.release)
-
-    def _each_dense(self, do: Callable[[Dense], None]) -> None:
-        for layer in self.layers:
-            for dense in layer.dense_parts():
-                do(dense)
 
 
 def by_rows(team: Team, rows: int, work: Work) -> None:

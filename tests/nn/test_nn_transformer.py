@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from fastseq.errors import DataError, SettingsError
-from fastseq.nn import transformer
 from fastseq.nn.layer import Layer, joined
 from fastseq.nn.layers import Gelu, LayerNorm
 from fastseq.nn.transformer import (
@@ -197,10 +196,9 @@ def test_a_sequence_has_the_same_bits_alone_and_in_any_batch() -> None:
     offsets, x = offsets_of(lengths), drawn(0, sum(lengths), 24)
     layer = encoder(2)
     together = layer.forward(x, offsets, training=False)
-    with layer.weights_held():
-        for a, b in pairwise(offsets):
-            alone = layer.forward(x[a:b], [0, b - a], training=False)
-            np.testing.assert_array_equal(alone, together[a:b])
+    for a, b in pairwise(offsets):
+        alone = layer.forward(x[a:b], [0, b - a], training=False)
+        np.testing.assert_array_equal(alone, together[a:b])
     # without dropout, training has the same bits
     still = encoder(2, dropout=0, attention_dropout=0)
     np.testing.assert_array_equal(still.forward(x, offsets), together)
@@ -214,16 +212,6 @@ def test_passes_between_forward_and_backward_change_nothing() -> None:
     layer.forward(x, offsets)
     layer.forward(drawn(2, 30, 24), [0, 10, 30], training=False)
     np.testing.assert_array_equal(layer.backward(dy), expected.backward(dy))
-
-
-def test_held_weights_are_packed_once() -> None:
-    x, offsets = drawn(0, 6, 24), [0, 6]
-    layer = encoder()
-    with layer.weights_held():
-        before = layer.forward(x, offsets, training=False)
-        layer.values["layer.0.output.dense.weight"] *= 2
-        np.testing.assert_array_equal(layer.forward(x, offsets, training=False), before)
-    assert (layer.forward(x, offsets, training=False) != before).any()
 
 
 # ---- parameters
@@ -311,30 +299,6 @@ def test_items_cover_all_pairs(threads: int) -> None:
     assert (found.items[0][0], found.items[-1][1]) == (0, 18)
     assert found.longest == 500
     assert [lengths[i] for i in found.order] == sorted(lengths, reverse=True)
-
-
-def test_groups_are_neighbours_of_enough_rows() -> None:
-    lengths = [1, 500, 3, 3, 90, 1, 96, 4]
-    sequences = Sequences.of(offsets_of(lengths), sum(lengths), 3, Team(2))
-    assert sequences.groups() == [(0, 2), (5, 7), (2, 5), (7, 8)]
-    part = sequences.part(2, 5, 3)
-    assert part.offsets.tolist() == [0, 3, 6, 96]
-    assert (part.longest, part.items) == (90, [(0, 9)])
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_groups_have_the_bits_of_one_pass(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths = [30, 1, 60, 5, 100, 7] * 4
-    offsets, x = offsets_of(lengths), drawn(0, sum(lengths), 24)
-    layer = encoder(threads)
-    found = layer.forward(x, offsets, training=False)
-    used = []
-    through = TransformerEncoder._through
-    monkeypatch.setattr(TransformerEncoder, "_through", lambda *a: (used.append(a), through(*a))[1])
-    np.testing.assert_array_equal(layer.forward(x, offsets, training=False), found)
-    assert len(used) == len(Sequences.of(offsets, len(x), 2, Team(1)).groups()) == 9
-    monkeypatch.setattr(transformer, "GROUP", 1 << 30)
-    np.testing.assert_array_equal(layer.forward(x, offsets, training=False), found)
 
 
 def test_keys_give_other_masks() -> None:

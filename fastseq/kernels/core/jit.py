@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 from numba.core import caching
 
 from fastseq.kernels.core import compiling
-from fastseq.kernels.core.width import LANES
+from fastseq.kernels.core.width import LANES, PORTABLE
 
 HERE = Path(__file__).resolve().parents[1]  # fastseq/kernels
 
@@ -149,7 +149,8 @@ def _digest() -> str:
     return seen.hexdigest()[:16]
 
 
-_stamp = f"{_digest()}-{LANES}"  # other vector widths, when forced, have folders of their own
+# what is forced by $FASTSEQ_LANES and $FASTSEQ_WORDS has folders of its own
+_stamp = f"{_digest()}-{LANES}{'-portable' if PORTABLE else ''}"
 
 
 def _defer_scipy_linalg() -> None:

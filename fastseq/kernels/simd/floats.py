@@ -73,7 +73,7 @@ def spread(builder: Any, value: Any) -> Any:
     return broadcast(builder, value, LANES)
 
 
-def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
+def call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
     """Call an LLVM intrinsic by its full name; llvmlite's own declaration has no vector types."""
     kind = ir.FunctionType(result, [argument.type for argument in arguments])
     function = cgutils.get_or_insert_function(builder.module, kind, name)
@@ -82,7 +82,7 @@ def _call(builder: Any, name: str, result: Any, arguments: list[Any]) -> Any:
 
 def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a b + c, in one instruction where there is one."""
-    return _call(builder, f"llvm.fmuladd.v{LANES}f32", _FLOATS, [a, b, c])
+    return call(builder, f"llvm.fmuladd.v{LANES}f32", _FLOATS, [a, b, c])
 
 
 def _as(context: Any, builder: Any, value: Any, of: Any, wanted: Any) -> Any:
@@ -141,7 +141,7 @@ def load_part(builder: Any, array: Any, index: Any, count: Any) -> Any:
     zeros = ir.Constant(_FLOATS, [0.0] * LANES)
     place = at(builder, array, index, _FLOATS)
     arguments = [place, _I32(4), _first_lanes(builder, count), zeros]
-    return _call(builder, f"llvm.masked.load.v{LANES}f32.p0", _FLOATS, arguments)
+    return call(builder, f"llvm.masked.load.v{LANES}f32.p0", _FLOATS, arguments)
 
 
 @llvm(_check_store, data, types.int64, floats, types.int64)
@@ -149,7 +149,33 @@ def store_part(builder: Any, array: Any, index: Any, vector: Any, count: Any) ->
     """array[index:index + count] = the first `count` lanes of a float32 vector."""
     place = at(builder, array, index, _FLOATS)
     arguments = [vector, place, _I32(4), _first_lanes(builder, count)]
-    _call(builder, f"llvm.masked.store.v{LANES}f32.p0", ir.VoidType(), arguments)
+    call(builder, f"llvm.masked.store.v{LANES}f32.p0", ir.VoidType(), arguments)
+
+
+def _check_low(array: Any, *others: Any) -> Any:
+    if array.dtype not in (types.uint8, types.uint16):
+        raise TypingError(f"the low bits of lanes into an array of {array.dtype}")
+    return types.void
+
+
+@llvm(_check_low, data, types.int64, ints)
+def store_low(builder: Any, array: Any, index: Any, vector: Any) -> None:
+    """array[index:index + LANES] = the low bits of int32 lanes; an array of uint8 or uint16."""
+    kind = ir.VectorType(array.type.pointee, LANES)
+    builder.store(builder.trunc(vector, kind), at(builder, array, index, kind), align=1)
+
+
+@llvm(_check_low, data, types.int64, ints, types.int64)
+def store_low_part(builder: Any, array: Any, index: Any, vector: Any, count: Any) -> None:
+    """`store_low` of the first `count` lanes."""
+    element = array.type.pointee
+    kind = ir.VectorType(element, LANES)
+    name = f"llvm.masked.store.v{LANES}i{element.width}.p0"
+    arguments = [
+        builder.trunc(vector, kind), at(builder, array, index, kind), _I32(1),
+        _first_lanes(builder, count),
+    ]  # fmt: skip
+    call(builder, name, ir.VoidType(), arguments)
 
 
 # splat(value): a float32 vector whose lanes all hold `value`; splat_int: an int32 vector
@@ -170,7 +196,7 @@ def _lanewise(name: str, arity: int) -> Any:
     """An intrinsic that is LLVM's `name` on float32 vectors."""
 
     def emit(builder: Any, *values: Any) -> Any:
-        return _call(builder, f"llvm.{name}.v{LANES}f32", _FLOATS, list(values))
+        return call(builder, f"llvm.{name}.v{LANES}f32", _FLOATS, list(values))
 
     return llvm(floats, *[_as] * arity)(emit)
 

@@ -22,7 +22,7 @@ from fastseq.kernels.core.intrinsics import I64, at, data, llvm
 from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.core.width import LANES, REGISTERS
 from fastseq.kernels.simd.floats import load, load_part, splat, store
-from fastseq.kernels.simd.tiles import VECTOR, address, tiles
+from fastseq.kernels.simd.tiles import VECTOR, address, tiles, tiles_bfloat16, tiles_bytes
 
 VECTORS = 4 if REGISTERS == 32 else 3
 WIDTH = VECTORS * LANES  # columns of a panel
@@ -158,39 +158,51 @@ def pack_transposed(panels, b, first, last):
         transpose_block(panels, column * K, width, flat, column * K, K, there, K)
 
 
-@jit
-def multiply_panels(out, a, panels, bias, add, scratch, first, last):
-    """out[M, N] = a[M, K] B + bias for rows [first, last); out += a B, without bias, when `add`.
-
-    panels   B [K, N], packed
-    bias     float32[padded(N)]; zeros where there is none
-    scratch  float32[scratch_size()]
-    """
-    K = a.shape[1]
-    N = out.shape[1]
-    flat = out.reshape(out.size)
-    for row in range(first, last, ROWS):
-        rows = min(ROWS, last - row)
-        for k in range(0, max(K, 1), DEPTH):
-            depth = min(DEPTH, K - k)
-            for column in range(0, N, WIDTH):
-                vectors = panel_vectors(column, N)
-                width = vectors * LANES
-                fresh = k == 0 and not add
-                c, c_row = address(out, row * N + column), N
-                if column + width > N:  # whole vectors would run past the row
-                    c, c_row = address(scratch, 0), width
-                    if not fresh:
+def _product(tiles: Any, name: str) -> Any:
+    def multiply(out, a, panels, bias, add, scratch, first, last):
+        K = a.shape[1]
+        N = out.shape[1]
+        flat = out.reshape(out.size)
+        for row in range(first, last, ROWS):
+            rows = min(ROWS, last - row)
+            for k in range(0, max(K, 1), DEPTH):
+                depth = min(DEPTH, K - k)
+                for column in range(0, N, WIDTH):
+                    vectors = panel_vectors(column, N)
+                    width = vectors * LANES
+                    fresh = k == 0 and not add
+                    c, c_row = address(out, row * N + column), N
+                    if column + width > N:  # whole vectors would run past the row
+                        c, c_row = address(scratch, 0), width
+                        if not fresh:
+                            copy_block(
+                                scratch, 0, width, flat, row * N + column, N, rows, N - column, 0
+                            )
+                    init, init_row = (address(bias, column), 0) if fresh else (c, c_row)
+                    tiles(
+                        vectors, c, c_row, init, init_row, address(a, row * K + k), K, 1,
+                        address(panels, column * K + k * width), width, depth, 1, 0, 0, rows,
+                    )  # fmt: skip
+                    if column + width > N:
                         copy_block(
-                            scratch, 0, width, flat, row * N + column, N, rows, N - column, 0
+                            flat, row * N + column, N, scratch, 0, width, rows, N - column, 0
                         )
-                init, init_row = (address(bias, column), 0) if fresh else (c, c_row)
-                tiles(
-                    vectors, c, c_row, init, init_row, address(a, row * K + k), K, 1,
-                    address(panels, column * K + k * width), width, depth, 1, 0, 0, rows,
-                )  # fmt: skip
-                if column + width > N:
-                    copy_block(flat, row * N + column, N, scratch, 0, width, rows, N - column, 0)
+
+    return jit(multiply, name)
+
+
+# multiply_panels(out, a, panels, bias, add, scratch, first, last):
+# out[M, N] = a[M, K] B + bias for rows [first, last); out += a B, without bias, when `add`.
+#
+#     panels   B [K, N], packed
+#     bias     float32[padded(N)]; zeros where there is none
+#     scratch  float32[scratch_size()]
+#
+# The other two are of arrays of 32-bit words (nn/words.py): K is a number of words, and `out` of
+# multiply_bytes has the bits of int32.
+multiply_panels = _product(tiles, "multiply_panels")
+multiply_bfloat16 = _product(tiles_bfloat16, "multiply_bfloat16")
+multiply_bytes = _product(tiles_bytes, "multiply_bytes")
 
 
 @jit

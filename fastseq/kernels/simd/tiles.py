@@ -28,10 +28,11 @@ from numba import types
 from fastseq.kernels.core.intrinsics import I64, at, data, llvm, switch
 from fastseq.kernels.core.jit import shared
 from fastseq.kernels.core.width import LANES, REGISTERS
-from fastseq.kernels.simd.floats import fused, spread
+from fastseq.kernels.simd.dots import BFLOAT16, BYTES, FLOAT32, Dot
 
-_F32 = ir.FloatType()
-VECTOR = ir.VectorType(_F32, LANES)
+_I32 = ir.IntType(32)
+VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_WORDS = ir.VectorType(_I32, LANES)
 POINTER = ir.PointerType(ir.IntType(8))
 
 # Most rows of a tile of 1, 2, 3 and 4 vectors: sums, one row of B and a broadcast of A must fit the
@@ -45,7 +46,7 @@ def address(builder: Any, array: Any, index: Any) -> Any:
     return builder.ptrtoint(builder.gep(array, [index]), I64)
 
 
-def _emit(builder: Any, rows: int, vectors: int, arguments: Any) -> None:
+def _emit(builder: Any, dot: Dot, rows: int, vectors: int, arguments: Any) -> None:
     """The loop over k of one size of tile."""
     c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump = arguments
     sums = [(r, v) for r in range(rows) for v in range(vectors)]
@@ -57,7 +58,7 @@ def _emit(builder: Any, rows: int, vectors: int, arguments: Any) -> None:
     def place(base: Any, row: Any, r: int, v: int) -> Any:
         """The address of the sum (r, v), for rows `row` elements apart."""
         start = builder.gep(builder.inttoptr(base, POINTER), [builder.mul(bytes_of(row), I64(r))])
-        return at(builder, start, I64(v * LANES * 4), VECTOR)
+        return at(builder, start, I64(v * LANES * 4), dot.sums)
 
     a_next, b_next, a_skip, b_skip = map(bytes_of, (a_step, b_step, a_jump, b_jump))
     row_offsets = [builder.mul(bytes_of(a_row), I64(r)) for r in range(rows)]
@@ -65,15 +66,20 @@ def _emit(builder: Any, rows: int, vectors: int, arguments: Any) -> None:
     def step(state: list[Any]) -> list[Any]:
         """One k: the products of a column of A and a row of B, added."""
         a_at, b_at, *values = state
-        row = [
-            builder.load(at(builder, b_at, I64(v * LANES * 4), VECTOR), align=4)
-            for v in range(vectors)
-        ]
-        added = []
-        for r in range(rows):
-            many = spread(builder, builder.load(at(builder, a_at, row_offsets[r], _F32), align=4))
-            added += [fused(builder, many, row[v], values[r * vectors + v]) for v in range(vectors)]
-        return [builder.gep(a_at, [a_next]), builder.gep(b_at, [b_next]), *added]
+        for phase in dot.phases:
+            row = [
+                phase.b(
+                    builder, builder.load(at(builder, b_at, I64(v * LANES * 4), _WORDS), align=4)
+                )
+                for v in range(vectors)
+            ]
+            for r in range(rows):
+                word = builder.load(at(builder, a_at, row_offsets[r], _I32), align=4)
+                many = phase.a(builder, word)
+                for v in range(vectors):
+                    number = r * vectors + v
+                    values[number] = phase.add(builder, many, row[v], values[number])
+        return [builder.gep(a_at, [a_next]), builder.gep(b_at, [b_next]), *values]
 
     def steps(state: list[Any]) -> list[Any]:
         for _ in range(unroll):
@@ -116,7 +122,7 @@ def repeat(
     return phis
 
 
-def _emit_rows(builder: Any, vectors: int, arguments: Any, rows: Any) -> None:
+def _emit_rows(builder: Any, dot: Dot, vectors: int, arguments: Any, rows: Any) -> None:
     """`rows` rows in tiles of nearly equal size."""
     c, c_row, init, init_row, a, a_row, *rest = arguments
     most = I64(MOST_ROWS[vectors])
@@ -143,7 +149,7 @@ def _emit_rows(builder: Any, vectors: int, arguments: Any, rows: Any) -> None:
         for base, row in ((c, c_row), (init, init_row), (a, a_row))
     ]
     places = [starts[0], c_row, starts[1], init_row, starts[2], a_row, *rest]
-    switch(builder, size, [(r, partial(_emit, builder, r, vectors, places))
+    switch(builder, size, [(r, partial(_emit, builder, dot, r, vectors, places))
                            for r in range(1, MOST_ROWS[vectors] + 1)])  # fmt: skip
     after = builder.block
     first.add_incoming(I64(0), before)
@@ -154,10 +160,17 @@ def _emit_rows(builder: Any, vectors: int, arguments: Any, rows: Any) -> None:
     builder.position_at_end(done)
 
 
-@llvm(types.void, *[types.int64] * 15)
-def _tiles(builder: Any, vectors: Any, *arguments: Any) -> None:
-    *rest, rows = arguments
-    switch(builder, vectors, [(v, partial(_emit_rows, builder, v, rest, rows)) for v in MOST_ROWS])
+def _variant(dot: Dot) -> Any:
+    @llvm(types.void, *[types.int64] * 15)
+    def emitted(builder: Any, vectors: Any, *arguments: Any) -> None:
+        *rest, rows = arguments
+        cases = [(v, partial(_emit_rows, builder, dot, v, rest, rows)) for v in MOST_ROWS]
+        switch(builder, vectors, cases)
+
+    return emitted
+
+
+_tiles, _tiles_bfloat16, _tiles_bytes = map(_variant, (FLOAT32, BFLOAT16, BYTES))
 
 
 @shared
@@ -166,6 +179,31 @@ def tiles(
     rows,
 ):  # fmt: skip
     _tiles(
+        vectors, c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump,
+        b_jump, rows,
+    )  # fmt: skip
+
+
+# the same of words of two bfloat16, and of four bytes with sums in int32
+
+
+@shared
+def tiles_bfloat16(
+    vectors, c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump,
+    rows,
+):  # fmt: skip
+    _tiles_bfloat16(
+        vectors, c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump,
+        b_jump, rows,
+    )  # fmt: skip
+
+
+@shared
+def tiles_bytes(
+    vectors, c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump, b_jump,
+    rows,
+):  # fmt: skip
+    _tiles_bytes(
         vectors, c, c_row, init, init_row, a, a_row, a_step, b, b_step, inner, outer, a_jump,
         b_jump, rows,
     )  # fmt: skip

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq.errors import DataError, FormatError, RowError, located, warn
-from fastseq.kernels.nn.pooling import segment_maxima, segment_sums
 from fastseq.models.bert.checkpoint import (
     POOLINGS,
     SPECIAL,
@@ -27,23 +26,8 @@ from fastseq.models.bert.checkpoint import (
     limit_of,
     read_checkpoint,
 )
-from fastseq.models.bert.parameters import (
-    ATTENTION,
-    ATTENTION_NORM,
-    EMBEDDINGS,
-    INNER,
-    KEY,
-    NORM,
-    OUTER,
-    OUTER_NORM,
-    POSITIONS,
-    QUERY,
-    TYPES,
-    VALUE,
-    WORDS,
-    layer_name,
-)
-from fastseq.nn.encoder import Affine, Embeddings, Encoder, EncoderLayer, Norm
+from fastseq.models.bert.inference import make_encoder, pool_rows
+from fastseq.nn.precisions import PRECISIONS, has_instructions
 from fastseq.settings import flag, one_of, string, thread_count
 from fastseq.store.files import reason
 from fastseq.store.texts import open_texts
@@ -111,6 +95,7 @@ class TextEncoder:
         max_length: int | None = None,
         pooling: str | None = None,
         normalize: bool | None = None,
+        precision: str = "float32",
         threads: int | None = None,
     ) -> None:
         config, given = checkpoint.config, checkpoint.sentences
@@ -133,7 +118,10 @@ class TextEncoder:
         self.tokenizer = tokenizer
         self.report = EncodeReport()
         self._team = Team(thread_count(threads))
-        self.network = make_encoder(checkpoint, self._team)
+        one_of("precision", precision, PRECISIONS)
+        if not has_instructions(precision):
+            warn(f"this CPU has no instructions for {precision}: float32 is faster here")
+        self.network = make_encoder(checkpoint.weights, config, self._team, precision)
 
     @classmethod
     def load(
@@ -143,6 +131,7 @@ class TextEncoder:
         max_length: int | None = None,
         pooling: str | None = None,
         normalize: bool | None = None,
+        precision: str = "float32",
         threads: int | None = None,
     ) -> TextEncoder:
         """Open a checkpoint in Hugging Face's format: a folder of config.json, model.safetensors
@@ -155,6 +144,8 @@ class TextEncoder:
             checkpoint
         pooling, normalize : instead of those of the checkpoint, which by default are "mean" and
             False
+        precision : of the products: "float32", "bfloat16" or "int8"; the latter two are faster on
+            CPUs that have instructions for them, elsewhere as exact but not faster, with a warning
         threads : None for every core
 
         Raises
@@ -173,6 +164,7 @@ class TextEncoder:
             max_length=max_length,
             pooling=pooling,
             normalize=normalize,
+            precision=precision,
             threads=threads,
         )
 
@@ -333,61 +325,6 @@ class TextEncoder:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def make_encoder(checkpoint: Checkpoint, team: Team) -> Encoder:
-    """The encoder of a checkpoint, for inference."""
-    weights = checkpoint.weights
-
-    def norm(name: str) -> Norm:
-        return Norm(weights[f"{name}.weight"], weights[f"{name}.bias"])
-
-    def affine(*names: str) -> Affine:
-        both = [[weights[f"{name}.{part}"] for name in names] for part in ("weight", "bias")]
-        return Affine(*(parts[0] if len(parts) == 1 else np.concatenate(parts) for parts in both))
-
-    def layer(number: int) -> EncoderLayer:
-        def own(name: str) -> str:
-            return layer_name(number, name)
-
-        return EncoderLayer(
-            affine(own(QUERY), own(KEY), own(VALUE)),
-            affine(own(ATTENTION)),
-            norm(own(ATTENTION_NORM)),
-            affine(own(INNER)),
-            affine(own(OUTER)),
-            norm(own(OUTER_NORM)),
-        )
-
-    config = checkpoint.config
-    tables = Embeddings(
-        weights[WORDS], weights[POSITIONS], weights[TYPES], norm(f"{EMBEDDINGS}.{NORM}")
-    )
-    return Encoder(
-        tables,
-        [layer(number) for number in range(config.layers)],
-        config.heads,
-        config.epsilon,
-        config.is_tanh,
-        team,
-    )
-
-
-def pool_rows(hidden: Float32, offsets: Int64, pooling: str) -> Float32:
-    """float32[B, H], a row for each of B sequences of float32[N, H]: their mean, first row or
-    maxima."""
-    if pooling == "cls":
-        return hidden[offsets[:-1]]
-    width = hidden.shape[1]
-    out = np.empty((len(offsets) - 1, width), np.float32)
-    flat, rows = out.reshape(-1), hidden.reshape(-1)
-    if pooling == "max":
-        numbers = np.empty_like(flat)
-        segment_maxima(flat, numbers, rows, offsets, 0, width)
-        return out
-    segment_sums(flat, rows, np.ones(len(hidden), np.float32), offsets, 0, width)
-    out /= np.diff(offsets)[:, None].astype(np.float32)
-    return out
 
 
 def with_prompt(texts: Texts, prompt: str) -> Texts:

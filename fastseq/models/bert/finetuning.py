@@ -196,6 +196,12 @@ class BertModel(LabelModel[BertState]):
 
     # ---- reading
 
+    def _encoded(
+        self, learned: BertState, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Examples]]:
+        learned.network.hold()  # fitted weights do not change
+        return super()._encoded(learned, reader, report)
+
     def _open(
         self, examples: Any, y: Any = None, columns: Mapping[str, Any] | None = None, *,
         fields: Fields | None = None, like: RowReader | None = None, **more: Any,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, SupportsFloat
 
 import numpy as np
 
 from fastseq.models.bert.checkpoint import Checkpoint
 from fastseq.models.bert.config import BertConfig
+from fastseq.models.bert.inference import make_encoder, pool_rows
 from fastseq.models.bert.parameters import EMBEDDINGS, NORM, POOLER
 from fastseq.models.data.batches import Batch
 from fastseq.models.scoring import LabelNetwork
 from fastseq.nn.backend import Backend
 from fastseq.nn.bert import BertEmbeddings, Pooler
+from fastseq.nn.encoder import Encoder
 from fastseq.nn.layer import Layer, Parameters
 from fastseq.nn.transformer import TransformerEncoder
 from fastseq.seeds import mixed_key
-from fastseq.types import Float32, Int32
+from fastseq.types import Float32, Int32, Int64
 
 CLS = "cls"
 POOLINGS = ("mean", "max", CLS)
@@ -55,6 +59,8 @@ class BertNetwork(LabelNetwork):
         attention = config.attention_dropout if dropout is None else dropout
         made: dict[str, Any] = {"eps": config.epsilon, "seed": None, "team": team}
         self.weights = weights
+        self._config, self._pooling_name = config, pooling
+        self._encoder: Encoder | None = None  # while it is held
         self.embeddings = BertEmbeddings(
             config.words, H, positions=config.positions, types=config.types, dropout=rate, **made
         )
@@ -91,20 +97,55 @@ class BertNetwork(LabelNetwork):
                 view[...] = others[name]
 
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        if not training:
+            with self.held():
+                return self.output.forward(self._pooled(batch), training=False)
         offsets = batch.offsets
+        self._encoder = None  # the weights are about to change
         x = self.embeddings.forward(
-            batch.values, offsets, types_of(batch), training, mixed_key(key, 0)
+            batch.values, offsets, types_of(batch), key=mixed_key(key, 0)
         )
-        rows = self.encoder.forward(x, offsets, training, mixed_key(key, 1))
+        rows = self.encoder.forward(x, offsets, key=mixed_key(key, 1))
         if self.pooler is None:
-            pooled = self._pooling.forward(rows, offsets, training)
+            pooled = self._pooling.forward(rows, offsets)
         else:
-            pooled = self.pooler.forward(rows[offsets[:-1]], training)
-        if training:
-            self._firsts, self._rows = offsets[:-1], len(rows)
+            pooled = self.pooler.forward(rows[offsets[:-1]])
+        self._firsts, self._rows = offsets[:-1], len(rows)
         # not in place: the pooler keeps its output
-        pooled = self._drop.forward(pooled, training, mixed_key(key, 2))
-        return self.output.forward(pooled, training)
+        return self.output.forward(self._drop.forward(pooled, key=mixed_key(key, 2)))
+
+    def hold(self) -> None:
+        """Pack the weights for all passes without training until the next one with it."""
+        if self._encoder is None:
+            prefix = f"{PREFIX}."
+            weights = {
+                name.removeprefix(prefix): view for name, view in self.parameters.views.items()
+            }
+            self._encoder = make_encoder(weights, self._config, self.backend.team)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """A context in which weights do not change: packed once for all passes without training."""
+        was_held = self._encoder is not None
+        self.hold()
+        try:
+            yield
+        finally:
+            if not was_held:
+                self._encoder = None
+
+    def _pooled(self, batch: Batch) -> Float32:
+        """float32[B, H] of a batch, without training."""
+        encoder = self._encoder
+        assert encoder is not None  # held
+        out = np.empty((len(batch), encoder.size), np.float32)
+
+        def use(numbers: Int64, hidden: Float32, offsets: Int64) -> None:
+            out[numbers] = pool_rows(hidden, offsets, self._pooling_name)
+
+        types = types_of(batch)
+        encoder.encode(batch.values, batch.offsets, use, *([] if types is None else [types]))
+        return out if self.pooler is None else self.pooler.forward(out, training=False)
 
     def backward(self) -> None:
         dy = self._drop.backward(self.output.backward(self._taken_gradients()))

@@ -33,6 +33,8 @@ from fastseq.kernels.simd.floats import (
     splat_int,
     square_root,
     store,
+    store_low,
+    store_low_part,
     store_part,
     sum_lanes,
     to_float,
@@ -341,6 +343,24 @@ def test_test_data_reveals_the_order_of_a_sum() -> None:
     assert (halves(rows) != np.add.accumulate(rows, axis=1)[:, -1]).any()
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_low_bits_are_stored(kind: type) -> None:
+    @helper
+    def stored(out, part, x, count):  # type: ignore[no-untyped-def]
+        store_low(out, 1, load(x, 0))
+        store_low_part(part, 1, load(x, 0), count)
+
+    x = np.random.default_rng(7).integers(-(2**31), 2**31, LANES).astype(np.int32)
+    for count in (1, LANES - 1):
+        out, part = np.full((2, LANES + 2), 77, kind)
+        stored(out, part, x, count)
+        expected = np.full(LANES + 2, 77, kind)
+        expected[1:-1] = x.astype(kind)
+        assert_same(out, expected)
+        expected[1 + count :] = 77
+        assert_same(part, expected)
+
+
 # ---- what is refused ------------------------------------------------------------------------
 
 
@@ -361,11 +381,16 @@ def test_mismatched_types_are_rejected() -> None:
     def copied_part(out, x):  # type: ignore[no-untyped-def]
         store_part(out, 0, load_part(x, 0, 1), 1)
 
+    @helper
+    def low(out, j):  # type: ignore[no-untyped-def]
+        store_low(out, 0, load(j, 0))
+
     single, whole = np.zeros(LANES, np.float32), np.zeros(LANES, np.int32)
     double = np.zeros(LANES)
     for kernel, arguments in [
         (mixed, (single, whole)),
         (fraction, (whole,)),
+        (low, (whole, whole)),
         (copied, (single, double)),
         (copied, (double, single)),
         (copied, (whole, single)),

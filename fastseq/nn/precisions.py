@@ -1,0 +1,121 @@
+"""Products with a fixed weight in three precisions, for inference.
+
+"float32"   as in training
+"bfloat16"  weights and inputs rounded to bfloat16, sums in float32
+"int8"      weights in 255 steps for each column, inputs in 255 for each row, sums exact in int32
+
+Every row of a result depends on nothing but the row of the input, so its bits are the same in any
+batch. On a CPU with the instructions (AVX-512 VNNI and BF16, AVX-VNNI) bfloat16 is about 2 and
+int8 4 times as fast as float32; other CPUs compute the same, bfloat16 slower than float32.
+
+Sources: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
+Integer-Arithmetic-Only Inference", section 2.3; scales by row and by column as in Dettmers et al.
+2022, "LLM.int8()", section 3.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastseq.kernels.core.width import WORD_INSTRUCTIONS
+from fastseq.kernels.nn.words import from_sums, to_bfloat16, to_bytes
+from fastseq.kernels.simd import gemm
+from fastseq.nn.products import Panels, padded_bias, scratch, thread_space
+from fastseq.threads import Team
+from fastseq.types import Float32
+
+_LARGEST = 127  # step of a weight
+
+
+class Product:
+    """out = x · weightᵀ + bias on the calling thread, of float32.
+
+    weight  float32[M, K], packed
+    bias    float32[M]
+    """
+
+    per_word: ClassVar[int] = 1  # numbers in 32 bits
+    _multiply: ClassVar[Any] = staticmethod(gemm.multiply_panels)
+
+    def __init__(self, weight: Float32, bias: Float32, team: Team) -> None:
+        self.outputs, self.inputs = weight.shape
+        words = self._words(weight)
+        self._panels = Panels(words.shape[1], self.outputs).pack(words, team, transposed=True)
+        self._bias = padded_bias(bias, self.outputs)
+
+    def __call__(self, out: Float32, x: Float32) -> None:
+        """Write out float32[N, M] of x float32[N, K]."""
+        self._products(out, x, self._bias)
+
+    def _words(self, weight: Float32) -> Float32:
+        """float32[M, ceil(K / per_word)], whose bits are words of the weight."""
+        return weight
+
+    def _products(self, out: Float32, words: Float32, bias: Float32) -> None:
+        self._multiply(out, words, self._panels.data, bias, False, scratch(), 0, len(words))
+
+    def _of_rows(self, rows: int, kind: npt.DTypeLike) -> tuple[Float32, Any]:
+        """Memory of the calling thread for words float32[N, ceil(K / per_word)], and the same as an
+        array of the numbers in them."""
+        words = thread_space().array("words", rows, -(-self.inputs // self.per_word))
+        return words, words.view(kind)
+
+
+class Bfloat16Product(Product):
+    """The product of weight and inputs rounded to bfloat16."""
+
+    per_word = 2
+    _multiply = staticmethod(gemm.multiply_bfloat16)
+
+    def __call__(self, out: Float32, x: Float32) -> None:
+        words, numbers = self._of_rows(len(x), np.uint16)
+        to_bfloat16(numbers, x, 0, len(x))
+        self._products(out, words, self._bias)
+
+    def _words(self, weight: Float32) -> Float32:
+        rows, columns = weight.shape
+        numbers = np.empty((rows, columns + columns % 2), np.uint16)
+        to_bfloat16(numbers, np.ascontiguousarray(weight), 0, rows)
+        return numbers.view(np.float32)
+
+
+class Int8Product(Product):
+    """The product of weight and inputs as bytes."""
+
+    per_word = 4
+    _multiply = staticmethod(gemm.multiply_bytes)
+    _scales: Float32
+    _sums: Float32
+    _zeros: Float32
+
+    def __call__(self, out: Float32, x: Float32) -> None:
+        words, numbers = self._of_rows(len(x), np.uint8)
+        scales, lows = thread_space().array("steps", 2, len(x))
+        to_bytes(numbers, scales, lows, x, 0, len(x))
+        self._products(out, words, self._zeros)
+        from_sums(out, scales, lows, self._scales, self._sums, self._bias, 0, len(x))
+
+    def _words(self, weight: Float32) -> Float32:
+        rows, columns = weight.shape
+        largest = np.abs(weight).max(1, initial=0)
+        scales = np.where(largest > 0, largest / np.float32(_LARGEST), 1).astype(np.float32)
+        steps = np.zeros((rows, -(-columns // 4) * 4), np.int8)
+        steps[:, :columns] = np.rint(weight / scales[:, None])
+        self._scales = padded_bias(scales, rows)
+        self._sums = padded_bias(steps.sum(1, dtype=np.int64).astype(np.float32), rows)
+        self._zeros = padded_bias(None, rows)
+        return steps.view(np.float32)
+
+
+PRECISIONS: dict[str, type[Product]] = {
+    "float32": Product, "bfloat16": Bfloat16Product, "int8": Int8Product
+}  # fmt: skip
+_WORDS = {"bfloat16": "bfloat16", "int8": "bytes"}
+
+
+def has_instructions(precision: str) -> bool:
+    """Whether this CPU multiplies numbers of a precision with instructions of their own."""
+    return precision not in _WORDS or _WORDS[precision] in WORD_INSTRUCTIONS
