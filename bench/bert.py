@@ -141,7 +141,8 @@ def check(found: np.ndarray, expected: np.ndarray) -> Check:
 
 
 def fixed(options: argparse.Namespace, report: Report, peers: dict[str, Pool]) -> None:
-    from fastseq.models.bert.encoding import TextEncoder, pool_rows
+    from fastseq.models.bert.encoding import TextEncoder
+    from fastseq.models.bert.inference import pool_rows
 
     encoder = TextEncoder.load(options.model, threads=options.threads)
     words = len(encoder.tokenizer)

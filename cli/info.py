@@ -30,14 +30,21 @@ _WITH_SEGMENTS = (2, 3, 4)  # format versions of an index that has them
 def info(common: Common, path: Path, verify: bool, form: str) -> None:
     """Describe an index, a model or word vectors in PATH: kind, sizes and settings.
 
+    PATH may also be a checkpoint of BERT in Hugging Face's format, which has no checksums: for it,
+    --verify looks for a number in the weights that is not finite.
+
     For a model also what it learned (weights, classes, vocabulary) and how its training ended;
     for an unfinished training, its progress. --verify reads every byte, for models and vectors
     also those of a checkpoint: exit status 0 if all files are intact, 1 if a file is damaged or
     missing; all of these are named.
     """
+    from fastseq.models.bert.checkpoint import is_checkpoint
     from fastseq.settings import format_size
     from fastseq.store import folder
 
+    if is_checkpoint(path) and not (path / MANIFEST).exists():
+        _show_pretrained(path, verify, form)
+        return
     checkpoint = path / CHECKPOINT
     ended = (path / MANIFEST).exists() or not (checkpoint / MANIFEST).exists()
     root = path if ended else checkpoint
@@ -69,6 +76,51 @@ def info(common: Common, path: Path, verify: bool, form: str) -> None:
         )
     if damaged:
         raise FormatError(f"{root}: damaged or missing: {', '.join(damaged)}")
+
+
+def _show_pretrained(path: Path, verify: bool, form: str) -> None:
+    """Describe a checkpoint in Hugging Face's format. Raises FormatError for one that cannot be
+    used, with `verify` also for NaN and infinite weights."""
+    import numpy as np
+
+    from fastseq.models.bert.checkpoint import read_checkpoint
+    from fastseq.nn.precisions import PRECISIONS, has_instructions
+    from fastseq.text.tokenizer_files import read_tokenizer
+
+    found = read_checkpoint(path)
+    config, sentences, tokenizer = found.config, found.sentences, read_tokenizer(path)
+    arrays = {**found.weights, **found.others}
+    if verify:
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise FormatError(f"{path}: {name} has numbers that are not finite")
+    fast = [name for name in PRECISIONS if has_instructions(name)]
+    content = {
+        "kind": "checkpoint of BERT",
+        "parameters": sum(array.size for array in arrays.values()),
+        "layers": config.layers,
+        "hidden": config.hidden,
+        "heads": config.heads,
+        "intermediate": config.intermediate,
+        "positions": config.positions,
+        "vocabulary": len(tokenizer),
+        "pooling": sentences.pooling,
+        "normalize": sentences.normalize,
+        "max_length": sentences.most,
+        "prompts": sorted(sentences.prompts),
+        "other_arrays": sorted({name.split(".")[0] for name in found.others}),
+        "precisions_of_this_cpu": fast,
+    }
+    if form == "json":
+        write_json(content)
+    else:
+        write_pairs(
+            [
+                (name.replace("_", " "), _number(_listed(value)))
+                for name, value in content.items()
+            ]
+            + ([("verified", "all weights are finite")] if verify else [])
+        )
 
 
 def _damaged_inside(checkpoint: Path) -> list[str]:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fastseq.models.bert.encoding import TextEncoder
+from fastseq.nn.precisions import has_instructions
 from tests.bert_checkpoints import write_checkpoint
 from tests.cli.conftest import Run, Write
 
@@ -43,6 +44,30 @@ def test_vectors_of_a_corpus(run: Run, write: Write) -> None:
     column = pq.read_table("half.parquet")["v"]
     assert column.type == pa.list_(pa.float16(), 24)
     np.testing.assert_allclose(column.to_pylist()[0], found[0], atol=2e-3)
+
+
+def test_description_of_a_checkpoint(run: Run, tmp_path: Path) -> None:
+    pairs = run("info", "model", "--verify").pairs
+    shown = [pairs[name] for name in ("kind", "layers", "pooling", "max length", "verified")]
+    assert shown == ["checkpoint of BERT", "2", "mean", "8", "all weights are finite"]
+    weights = write_checkpoint(tmp_path / "spoilt")
+    path = tmp_path / "spoilt" / "model.safetensors"
+    name = "encoder.layer.1.output.dense.bias"
+    place = path.read_bytes().index(weights[name].tobytes())
+    content = bytearray(path.read_bytes())
+    content[place : place + 4] = np.float32(np.nan).tobytes()
+    path.write_bytes(content)
+    assert name in run("info", "spoilt", "--verify").error
+
+
+def test_precision(run: Run, write: Write) -> None:
+    write("docs.parquet", id=[1, 2], text=["a dog", "the cat sat"])
+    ran = run("embed", "model", "docs.parquet", "-o", "out.parquet", "--precision", "int8")
+    assert ran.code == 0, ran.err
+    assert has_instructions("int8") != ("no instructions for int8" in ran.err)
+    found = np.array(pq.read_table("out.parquet")["vector"].to_pylist())
+    expected = TextEncoder.load("model").encode(["a dog", "the cat sat"])
+    np.testing.assert_allclose(found, expected, atol=0.05)
 
 
 def test_wrong_input(run: Run, write: Write) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from fastseq.errors import DataError, FastseqWarning, FormatError, SettingsError
 from fastseq.models.bert.encoding import TextEncoder
+from fastseq.nn import precisions
 from tests.bert_checkpoints import CONFIG, PIECES, hidden_of, weights_of, write_checkpoint
 
 CLS, SEP = PIECES.index("[CLS]"), PIECES.index("[SEP]")
@@ -48,6 +49,35 @@ def test_a_text_has_the_same_bits_in_any_batch_and_on_any_number_of_threads(tmp_
         encoder = TextEncoder.load(tmp_path / "m", threads=threads, normalize=True)
         np.testing.assert_array_equal(encoder.encode(texts), alone)
         np.testing.assert_array_equal(encoder.encode(texts[::-1])[::-1], alone)
+
+
+@pytest.mark.filterwarnings("ignore:this CPU has no instructions")
+def test_other_precisions(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "m", {**CONFIG, "max_position_embeddings": 512})
+    rng = np.random.default_rng(3)
+    words = [piece for piece in PIECES[5:] if piece[0] != "#"]
+    texts = [" ".join(rng.choice(words, n)) for n in (1, 30, 5, 300, 9)]
+    exact = TextEncoder.load(tmp_path / "m", normalize=True).encode(texts)
+    for precision, least in (("bfloat16", 0.9995), ("int8", 0.995)):
+        encoder = TextEncoder.load(tmp_path / "m", normalize=True, precision=precision, threads=2)
+        found = encoder.encode(texts)
+        cosines = (found * exact).sum(1)
+        assert cosines.min() >= least
+        assert cosines.max() < 1 or (found != exact).any()
+        alone = np.array([encoder.encode(text) for text in texts])
+        np.testing.assert_array_equal(found, alone)
+    with pytest.raises(SettingsError, match="precision"):
+        TextEncoder.load(tmp_path / "m", precision="int4")
+
+
+def test_a_precision_without_instructions_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_checkpoint(tmp_path / "m")
+    monkeypatch.setattr(precisions, "WORD_INSTRUCTIONS", frozenset({"bfloat16"}))
+    TextEncoder.load(tmp_path / "m", precision="bfloat16")
+    with pytest.warns(FastseqWarning, match="no instructions for int8"):
+        TextEncoder.load(tmp_path / "m", precision="int8")
 
 
 def test_settings_of_sentence_transformers(tmp_path: Path) -> None:

@@ -100,7 +100,9 @@ def test_a_row_has_the_same_bits_in_any_batch(kind: str) -> None:
     x, weight, bias = drawn(0, 130, 70), drawn(1, 33, 70), drawn(2, 33)
     together = product(kind, weight, bias, x)
     for row in (0, 1, 95, 96, 129):
-        np.testing.assert_array_equal(product(kind, weight, bias, x[row : row + 1])[0], together[row])
+        np.testing.assert_array_equal(
+            product(kind, weight, bias, x[row : row + 1])[0], together[row]
+        )
 
 
 def test_nan_remains_nan() -> None:
