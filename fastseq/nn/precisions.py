@@ -44,18 +44,23 @@ class Product:
         self.outputs, self.inputs = weight.shape
         words = self._words(weight)
         self._panels = Panels(words.shape[1], self.outputs).pack(words, team, transposed=True)
-        self._bias = padded_bias(bias, self.outputs)
+        self.bias = padded_bias(bias, self.outputs)
 
     def __call__(self, out: Float32, x: Float32) -> None:
         """Write out float32[N, M] of x float32[N, K]."""
-        self._products(out, x, self._bias)
+        self.multiply_words(out, self.converted(x), self.bias)
+
+    def converted(self, x: Float32) -> Float32:
+        """x as words float32[N, ceil(K / per_word)], valid until the thread's next conversion."""
+        return x
+
+    def multiply_words(self, out: Float32, words: Float32, bias: Float32) -> None:
+        """Write out float32[N, M], the sums of products of words on top of a bias."""
+        self._multiply(out, words, self._panels.data, bias, False, scratch(), 0, len(words))
 
     def _words(self, weight: Float32) -> Float32:
         """float32[M, ceil(K / per_word)], whose bits are words of the weight."""
         return weight
-
-    def _products(self, out: Float32, words: Float32, bias: Float32) -> None:
-        self._multiply(out, words, self._panels.data, bias, False, scratch(), 0, len(words))
 
     def _of_rows(self, rows: int, kind: npt.DTypeLike) -> tuple[Float32, Any]:
         """Memory of the calling thread for words float32[N, ceil(K / per_word)], and the same as an
@@ -70,10 +75,10 @@ class Bfloat16Product(Product):
     per_word = 2
     _multiply = staticmethod(gemm.multiply_bfloat16)
 
-    def __call__(self, out: Float32, x: Float32) -> None:
+    def converted(self, x: Float32) -> Float32:
         words, numbers = self._of_rows(len(x), np.uint16)
         to_bfloat16(numbers, x, 0, len(x))
-        self._products(out, words, self._bias)
+        return words
 
     def _words(self, weight: Float32) -> Float32:
         rows, columns = weight.shape
@@ -92,11 +97,19 @@ class Int8Product(Product):
     _zeros: Float32
 
     def __call__(self, out: Float32, x: Float32) -> None:
+        self.multiply_words(out, self.converted(x), self._zeros)
+        scales, lows = self._steps(len(x))
+        from_sums(out, scales, lows, self._scales, self._sums, self.bias, 0, len(x))
+
+    def converted(self, x: Float32) -> Float32:
         words, numbers = self._of_rows(len(x), np.uint8)
-        scales, lows = thread_space().array("steps", 2, len(x))
+        scales, lows = self._steps(len(x))
         to_bytes(numbers, scales, lows, x, 0, len(x))
-        self._products(out, words, self._zeros)
-        from_sums(out, scales, lows, self._scales, self._sums, self._bias, 0, len(x))
+        return words
+
+    def _steps(self, rows: int) -> Float32:
+        """The scales and the least numbers of the rows last converted, float32[2, N]."""
+        return thread_space().array("steps", 2, rows)
 
     def _words(self, weight: Float32) -> Float32:
         rows, columns = weight.shape
@@ -106,7 +119,7 @@ class Int8Product(Product):
         steps[:, :columns] = np.rint(weight / scales[:, None])
         self._scales = padded_bias(scales, rows)
         self._sums = padded_bias(steps.sum(1, dtype=np.int64).astype(np.float32), rows)
-        self._zeros = padded_bias(None, rows)
+        self._zeros = padded_bias(None, rows)  # of float32 and of int32
         return steps.view(np.float32)
 
 
