@@ -1,0 +1,314 @@
+"""Fine-tuning of a BERT checkpoint, compared with the same recipe in PyTorch.
+
+    python -m bench.finetuning --model CHECKPOINT --data DATA
+    python -m bench.finetuning --model CHECKPOINT --data DATA --tasks trec6 --seeds 1 2 3 --peer
+
+Sections:
+
+accuracy  each task trained on its training rows with each seed, and measured on its test rows;
+          with --peer also by PyTorch, with the first seed
+speed     an epoch of the first rows of SST-2 from the same weights (forward, backward, AdamW), with
+          dropout: tokens per second without padding. PyTorch gets shuffled batches as they come,
+          and batches of similar lengths, as fastseq makes them; both are padded
+
+The recipe: AdamW of 0.01 without decay of biases and norms, a warm-up of 10 % and a linear decay,
+gradients clipped to norm 1, dropout as in the checkpoint, batches of 32; mean pooling and a dense
+layer. PyTorch trains transformers' BertModel on the ids that fastseq's tokenizer makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+import fastseq
+from bench.common import harness, small
+from bench.common.harness import Check, Contender
+from bench.common.report import Parser, Report, optional, table
+from bench.common.training import size_of
+from fastseq.models.data.batches import take
+from fastseq.nn.devices import backend_for
+from fastseq.threads import Team
+from fastseq.training.gradient import train
+from fastseq.vectors.evaluation import spearman
+
+BATCH, DECAY, WARMUP, CLIP = 32, 0.01, 0.1, 1.0
+SPEED_TARGET = 2.5  # ours to PyTorch's with shuffled batches
+SECONDS = 360  # of a training
+
+
+@dataclass(frozen=True)
+class Task:
+    """Files, columns and settings of a task, and what it should reach."""
+
+    model: str
+    train: str
+    test: str
+    measure: str
+    target: float
+    settings: dict[str, Any]
+    columns: dict[str, Any] = field(default_factory=dict)
+
+
+_PAIR = {"text_column": ["text1", "text2"], "label_column": "score"}
+TASKS = {
+    "trec6": Task(
+        "BertClassifier", "classify/trec6/train", "classify/trec6/test", "accuracy", 0.955,
+        {"learning_rate": 1e-4, "epochs": 4},
+    ),
+    "sst2": Task(
+        "BertClassifier", "classify/sst2/train", "classify/sst2/test", "accuracy", 0.875,
+        {"learning_rate": 5e-5, "epochs": 3},
+    ),
+    "stsb": Task(
+        "BertRegressor", "pairs/stsb_train", "pairs/stsb_test", "spearman", 0.86,
+        {"learning_rate": 1e-4, "epochs": 4, "pairs": True}, _PAIR,
+    ),
+}  # fmt: skip
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    report = Report("finetuning", options, ("torch", "transformers"))
+    if "accuracy" in options.sections:
+        rows = [line for name in options.tasks for line in accuracy(name, options, report)]
+        print(table(["task", "by", "measure", "seeds", "mean", "std. error", "seconds"], rows))
+    if "speed" in options.sections:
+        speed(options, report)
+    return report.end()
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    own = {"rows": 40, "model": small.checkpoint(), "tasks": ["sst2"], "seeds": [1]}
+    parser = Parser(__doc__, rounds=3, small=own)
+    parser.add_argument("--model", type=Path, help="the checkpoint's folder")
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--peer", action="store_true", help="train by PyTorch too")
+    parser.add_argument("--rows", type=int, default=640, help="rows of the section speed")
+    parser.add_argument(
+        "--sections", nargs="+", choices=("accuracy", "speed"), default=["accuracy", "speed"]
+    )
+    options = parser.parse(arguments)
+    if options.model is None:
+        parser.error("--model is needed: the folder of a checkpoint")
+    parser.existing(options.model)
+    return options
+
+
+def model_of(task: Task, options: argparse.Namespace, **settings: Any) -> Any:
+    kind = getattr(fastseq, task.model)
+    settings = {**task.settings, "weight_decay": DECAY, "warmup_ratio": WARMUP, **settings}
+    return kind(
+        base=options.model, batch_size=BATCH, clip=CLIP, threads=options.threads, **settings
+    )
+
+
+# ---- accuracy
+
+
+def accuracy(name: str, options: argparse.Namespace, report: Report) -> list[list[str]]:
+    """Lines of the table: of fastseq, and of PyTorch."""
+    task = TASKS[name]
+    paths = [options.data / f"{part}.parquet" for part in (task.train, task.test)]
+    if not paths[1].exists():
+        paths[1] = paths[0]  # of the small data sets
+    found, seconds = [], []
+    for seed in options.seeds:
+        model = model_of(task, options, seed=seed)
+        took = harness.seconds_of(partial(model.fit, paths[0], **task.columns))[1]
+        value = float(model.evaluate(paths[1], **task.columns)[task.measure])
+        print(f"{name}, seed {seed}: {task.measure} {value:.4f} in {took:.0f} s", flush=True)
+        found.append(value)
+        seconds.append(took)
+    mean = float(np.mean(found))
+    lines = [_line(name, "fastseq", task, found, seconds)]
+    report.target(mean >= task.target, f"{name}: {mean:.4f}, at least {task.target}")
+    report.target(max(seconds) <= SECONDS, f"{name}: {max(seconds):.0f} s, at most {SECONDS}")
+    report.results[name] = {"values": found, "seconds": seconds}
+    if options.peer:
+        start = time.perf_counter()
+        twin = Twin(model_of(task, options), paths[0], task.columns)
+        twin.run(options.seeds[0])
+        theirs = twin.measured(paths[1], task)
+        took = time.perf_counter() - start
+        lines.append(_line(name, "PyTorch", task, [theirs], [took]))
+        error = float(np.std(found, ddof=1) / np.sqrt(len(found))) if len(found) > 1 else 0.0
+        what = f"{name}: {mean:.4f}, PyTorch {theirs:.4f}"
+        report.target(mean >= theirs - 2 * error, what)
+        report.results[f"{name} PyTorch"] = {"value": theirs, "seconds": took}
+    return lines
+
+
+def _line(
+    name: str, by: str, task: Task, found: Sequence[float], seconds: Sequence[float]
+) -> list[str]:
+    error = f"{np.std(found, ddof=1) / np.sqrt(len(found)):.4f}" if len(found) > 1 else "-"
+    return [
+        name, by, task.measure, str(len(found)), f"{np.mean(found):.4f}", error,
+        f"{np.median(seconds):.0f}",
+    ]  # fmt: skip
+
+
+# ---- PyTorch
+
+
+class Twin:
+    """The same training in PyTorch, of the examples that a model of fastseq reads."""
+
+    def __init__(
+        self, model: Any, data: Any, columns: dict[str, Any], dropout: float | None = None
+    ) -> None:
+        self.torch, transformers = optional("torch"), optional("transformers")
+        self.torch.set_num_threads(model.threads)
+        self.model, self.dropout = model, dropout
+        named = model._named_columns(**columns)
+        self.task = model._task(data, None, None, named, backend_for("cpu", Team(model.threads)))
+        self.examples = self.task.train
+        labels = self.task.learned.encoder.labels
+        self.outputs = 1 if labels is None else len(labels)
+        rates = {} if dropout is None else {
+            "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout
+        }  # fmt: skip
+        self.bert = partial(
+            transformers.BertModel.from_pretrained, model.base, add_pooling_layer=False, **rates
+        )
+
+    def run(self, seed: int, order: Callable[[int], Iterator[Any]] | None = None) -> float:
+        """Train from the checkpoint; the mean loss of the last epoch. `order` makes the batches
+        of rows of an epoch: shuffled unless given."""
+        torch = self.torch
+        torch.manual_seed(seed)
+        self.net = self.bert().train()
+        hidden = self.net.config.hidden_size
+        self.head = torch.nn.Linear(hidden, self.outputs)
+        torch.nn.init.trunc_normal_(self.head.weight, std=0.02)
+        torch.nn.init.zeros_(self.head.bias)
+        if self.outputs == 1:
+            torch.nn.init.constant_(self.head.bias, float(np.mean(self.examples.scores)))
+        self.drop = torch.nn.Dropout(self.net.config.hidden_dropout_prob)
+        parameters = [*self.net.parameters(), *self.head.parameters()]
+        groups = [
+            {"params": [p for p in parameters if p.dim() > 1], "weight_decay": DECAY},
+            {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
+        ]
+        updates = torch.optim.AdamW(groups, self.model.learning_rate)
+        order = order or partial(self.shuffled, seed)
+        epochs = self.model.epochs
+        total = epochs * -(-len(self.examples) // BATCH)
+        warm = int(WARMUP * total)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            updates, lambda n: (n + 1) / warm if n < warm else (total - n) / max(1, total - warm)
+        )
+        loss = 0.0
+        for epoch in range(epochs):
+            losses = []
+            for rows in order(epoch):
+                batch = take(self.examples, rows)
+                value = self.loss(batch)
+                updates.zero_grad()
+                value.backward()
+                torch.nn.utils.clip_grad_norm_(parameters, CLIP)
+                updates.step()
+                schedule.step()
+                losses.append(float(value.detach()))
+            loss = float(np.mean(losses))
+        return loss
+
+    def shuffled(self, seed: int, epoch: int) -> Iterator[Any]:
+        order = np.random.default_rng([seed, epoch]).permutation(len(self.examples))
+        yield from np.split(order, range(BATCH, len(order), BATCH))
+
+    def scores(self, batch: Any) -> Any:
+        """[B, outputs] of a ragged batch, padded."""
+        torch, lengths = self.torch, np.diff(batch.offsets)
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        ids, types = np.zeros((2, *mask.shape), np.int64)
+        ids[mask] = batch.values
+        if batch.seconds is not None:
+            types[mask] = (np.arange(mask.shape[1]) >= batch.seconds[:, None])[mask]
+        there = torch.from_numpy(mask)
+        hidden = self.net(
+            input_ids=torch.from_numpy(ids), attention_mask=there.long(),
+            token_type_ids=torch.from_numpy(types),
+        ).last_hidden_state  # fmt: skip
+        weight = there.to(hidden.dtype)[:, :, None]
+        return self.head(self.drop((hidden * weight).sum(1) / weight.sum(1)))
+
+    def loss(self, batch: Any) -> Any:
+        found = self.scores(batch)
+        if batch.scores is not None:
+            given = self.torch.from_numpy(batch.scores)
+            return self.torch.nn.functional.mse_loss(found[:, 0], given)
+        given = self.torch.from_numpy(batch.targets.astype(np.int64))
+        return self.torch.nn.functional.cross_entropy(found, given)
+
+    def measured(self, path: Path, task: Task) -> float:
+        """The measure of the task on other rows."""
+        learned, named = self.task.learned, self.model._named_columns(**task.columns)
+        self.model._learned = learned  # as fitted: the reader has its columns
+        examples = learned.encoder.read(self.model._open(path, None, named, fields=learned.fields))
+        self.net.eval()
+        self.drop.eval()
+        parts = []
+        with self.torch.inference_mode():
+            for first in range(0, len(examples), BATCH):
+                rows = np.arange(first, min(len(examples), first + BATCH))
+                parts.append(self.scores(take(examples, rows)).numpy())
+        scores = np.concatenate(parts)
+        if examples.scores is not None:
+            return spearman(scores[:, 0].astype(np.float64), examples.scores.astype(np.float64))
+        return float((scores.argmax(1) == examples.targets).mean())
+
+
+# ---- speed
+
+
+def speed(options: argparse.Namespace, report: Report) -> None:
+    task = TASKS["sst2"]
+    path = options.data / f"{task.train}.parquet"
+    some = small.folder() / "rows.parquet"
+    pq.write_table(pq.read_table(path).slice(0, options.rows), some)
+    model = model_of(task, options, epochs=1)
+    ours = model._task(some, None, None, {}, backend_for("cpu", Team(options.threads)))
+    settings = model._training_settings(1e9, ours.parameters)
+    first, team = ours.parameters.values.copy(), Team(options.threads)
+    tokens = sum(size_of(take(ours.train, batch)) for batch in ours.batches(0))
+
+    def trained() -> float:
+        ours.parameters.put(ours.parameters.values, first)
+        return float(train(ours, settings, team=team).columns["train_loss"][-1])
+
+    expected = trained()
+
+    def near(loss: float) -> Check:
+        return Check(abs(loss / expected - 1) <= 0.1, f"loss {loss:.4f}")
+
+    contenders = [Contender("fastseq", trained, near)]
+    if optional("torch") is not None and optional("transformers") is not None:
+        twin = Twin(model, some, {})
+        contenders += [
+            Contender("PyTorch, shuffled", partial(twin.run, 1), near),
+            Contender("PyTorch, by length", partial(twin.run, 1, ours._batches), near),
+        ]
+    found = harness.compare(contenders, options.rounds)
+    print(f"\nSST-2, {len(ours.train)} rows, {tokens:,} tokens")
+    print(harness.rate_table(found, tokens, "fastseq", "tokens/s"), flush=True)
+    report.check(not found.refused, f"speed: {found.refused}")
+    if "PyTorch, shuffled" in found.timings:
+        ratio = found.ratio("PyTorch, shuffled", "fastseq")
+        report.target(ratio >= SPEED_TARGET, f"{ratio:.2f} × PyTorch, at least {SPEED_TARGET}")
+    report.results["speed"] = found.to_dict(tokens, "fastseq")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
