@@ -154,7 +154,8 @@ def pack_transposed(panels, b, first, last):
         width = panel_vectors(column, N) * LANES
         there = min(width, N - column)
         if there < width:
-            panels[column * K : column * K + K * width] = 0.0
+            for place in range(column * K, column * K + K * width):
+                panels[place] = 0.0  # a slice would import a module of Numba's, for 0.06 s
         transpose_block(panels, column * K, width, flat, column * K, K, there, K)
 
 
