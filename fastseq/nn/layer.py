@@ -139,7 +139,7 @@ class Parameters:
         strange = sorted(set(frozen) - set(self.shapes))
         if strange:
             raise SettingsError(
-                f"cannot freeze {strange[0]!r}: no such parameter, there are {', '.join(self)}"
+                f"no parameter is called {strange[0]!r}, there are {', '.join(self)}"
             )
         ends = [*self.starts.values(), len(self.values)][1:]
         found: list[tuple[int, int]] = []

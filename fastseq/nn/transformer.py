@@ -47,7 +47,7 @@ Work = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Sequences:
+class AttentionBatch:
     """The sequences of a ragged batch as attention takes them.
 
     offsets  int64[B + 1]
@@ -62,7 +62,7 @@ class Sequences:
     items: list[tuple[int, int]]
 
     @classmethod
-    def of(cls, offsets: npt.ArrayLike, rows: int, heads: int, team: Team) -> Sequences:
+    def of(cls, offsets: npt.ArrayLike, rows: int, heads: int, team: Team) -> AttentionBatch:
         """Raises DataError where a sequence is empty or the offsets do not fit the rows."""
         bounds = as_offsets(offsets, rows)
         lengths = np.diff(bounds)
@@ -159,7 +159,7 @@ class _Attended:
     qkv: Float32
     out: Float32
     lse: Float32
-    sequences: Sequences
+    sequences: AttentionBatch
     key: int
 
 
@@ -213,7 +213,7 @@ class SelfAttention(Composite):
         Raises DataError where a sequence is empty or the offsets do not fit x.
         """
         rows = self.rows(x, self.size, "the input")
-        sequences = Sequences.of(offsets, len(rows), self.heads, self.team)
+        sequences = AttentionBatch.of(offsets, len(rows), self.heads, self.team)
         y = self.output("y", *rows.shape, reuse=training)
         self.prepare(backward=False)
         self.attend(y, rows, sequences, training, key, self.team, self._shared)
@@ -236,8 +236,8 @@ class SelfAttention(Composite):
         self._projections.prepare(backward)
 
     def attend(
-        self, out: Float32, x: Float32, sequences: Sequences, training: bool, key: int, team: Team,
-        space: Workspace,
+        self, out: Float32, x: Float32, sequences: AttentionBatch, training: bool, key: int,
+        team: Team, space: Workspace,
     ) -> None:  # fmt: skip
         """Write out float32[N, H]; with `training` save what `attend_back` needs.
 
@@ -378,7 +378,7 @@ class TransformerLayer(Composite):
         Raises DataError where a sequence is empty or the offsets do not fit x.
         """
         rows = self.rows(x, self.size, "the input")
-        sequences = Sequences.of(offsets, len(rows), self.attention.heads, self.team)
+        sequences = AttentionBatch.of(offsets, len(rows), self.attention.heads, self.team)
         y = self.output("y", *rows.shape, reuse=training)
         self.prepare(backward=False)
         self.pass_forward(y, rows, sequences, training, key, self.team, self._shared)
@@ -406,8 +406,8 @@ class TransformerLayer(Composite):
         return [self.attention._projections, self._out, self._up, self._down]
 
     def pass_forward(
-        self, y: Float32, x: Float32, sequences: Sequences, training: bool, key: int, team: Team,
-        space: Workspace,
+        self, y: Float32, x: Float32, sequences: AttentionBatch, training: bool, key: int,
+        team: Team, space: Workspace,
     ) -> None:  # fmt: skip
         """Write y float32[N, H]; with `training` save what `pass_backward` needs.
 
@@ -547,7 +547,7 @@ class TransformerEncoder(Composite):
     ) -> Any:
         """y float32[N, H] of x float32[N, H]; arguments as of TransformerLayer.forward."""
         rows = self.rows(x, self.size, "the input")
-        sequences = Sequences.of(offsets, len(rows), self.layers[0].attention.heads, self.team)
+        sequences = AttentionBatch.of(offsets, len(rows), self.layers[0].attention.heads, self.team)
         out = self.output("y", *rows.shape, reuse=training)
         for layer in self.layers:
             layer.prepare(backward=False)

@@ -131,7 +131,7 @@ def test_patience() -> None:
         ({"monitor": "f1"}, True, "'f1' is not measured; expected one of loss, accuracy"),
         ({"optimiser": "adamant"}, True, "optimiser is 'adamant'"),
         ({"schedule": "sometimes"}, True, "schedule is 'sometimes'"),
-        ({"frozen": ("nothing",)}, True, "cannot freeze 'nothing'"),
+        ({"frozen": ("nothing",)}, True, "no parameter is called 'nothing'"),
     ],
 )
 def test_conflicting_settings_are_rejected(

@@ -13,8 +13,8 @@ from fastseq.errors import DataError, SettingsError
 from fastseq.nn.layer import Layer, joined
 from fastseq.nn.layers import Gelu, LayerNorm
 from fastseq.nn.transformer import (
+    AttentionBatch,
     SelfAttention,
-    Sequences,
     TransformerEncoder,
     TransformerLayer,
 )
@@ -294,7 +294,7 @@ def test_wrong_arguments_are_errors() -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_items_cover_all_pairs(threads: int) -> None:
     lengths = [1, 500, 3, 3, 20, 1]
-    found = Sequences.of(offsets_of(lengths), sum(lengths), 3, Team(threads))
+    found = AttentionBatch.of(offsets_of(lengths), sum(lengths), 3, Team(threads))
     assert [b for _, b in found.items[:-1]] == [a for a, _ in found.items[1:]]
     assert (found.items[0][0], found.items[-1][1]) == (0, 18)
     assert found.longest == 500

@@ -22,10 +22,10 @@ import numpy as np
 from fastseq.errors import DataError, DeviceError, FormatError, SettingsError
 from fastseq.estimator import FRACTION, Choice, Flag, Location, Real, Whole, declared_by, parameter
 from fastseq.models.base import training_parameter
-from fastseq.models.bert.checkpoint import check_tokenizer, limit_of, read_checkpoint
+from fastseq.models.bert.checkpoint import POOLINGS, check_tokenizer, limit_of, read_checkpoint
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.examples import PieceEncoder
-from fastseq.models.bert.network import POOLINGS, BertNetwork, BertScorer, without_decay
+from fastseq.models.bert.network import BertNetwork, BertScorer, without_decay
 from fastseq.models.bert.rows import LABEL, rows_with_columns
 from fastseq.models.classifier import NetworkClassifier, SequenceClassifier
 from fastseq.models.data.examples import Examples, ReadReport

@@ -23,7 +23,6 @@ from fastseq.seeds import mixed_key
 from fastseq.types import Float32, Int32, Int64
 
 CLS = "cls"
-POOLINGS = ("mean", "max", CLS)
 PREFIX, HEAD = "bert", "classifier"  # names of parameters, as in transformers
 
 
