@@ -27,7 +27,6 @@ from fastseq.settings import one_of
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64, offsets_of
 
-BLOCK = 96  # rows that pass from one attention to the next together, in the second-level cache
 ROWS = 512  # tokens of a chunk, if its sequences are not longer: a multiple of the rows of a block
 _NONE: Float32 = np.empty(0, np.float32)
 _NO_TYPES: Int32 = np.empty(0, np.int32)
@@ -167,24 +166,21 @@ class Encoder:
         order = np.arange(len(offsets) - 1)
         pairs = len(order) * self._heads
         longest = int(lengths.max(initial=0))
-        own_memory = _array("scratch", attention_scratch(longest, width // self._heads))
+        memory = _array("scratch", attention_scratch(longest, width // self._heads))
         lse = _NONE.reshape(0, self._heads)
-        blocks = [slice(first, min(first + BLOCK, rows)) for first in range(0, rows, BLOCK)]
         for layer in self._layers:
             qkv = _array("qkv", rows, 3 * width)
-            for own in blocks:
-                layer.attention(qkv[own], x[own])
+            layer.attention(qkv, x)
             attended = _array("attended", rows, width)
             attention_forward(
-                attended, lse, qkv, offsets, order, self._heads, *self._drops_nothing, own_memory,
+                attended, lse, qkv, offsets, order, self._heads, *self._drops_nothing, memory,
                 0, pairs,
             )  # fmt: skip
-            for own in blocks:
-                self._between(layer, x[own], attended[own])
+            self._after_attention(layer, x, attended)
         return x
 
-    def _between(self, layer: _Layer, x: Float32, attended: Float32) -> None:
-        """A block of rows from attention to the end of the layer: x is its input and output."""
+    def _after_attention(self, layer: _Layer, x: Float32, attended: Float32) -> None:
+        """The rest of a layer, of which x is the input and the output."""
         y, inner = _array("y", *x.shape), _array("inner", len(x), layer.inner.outputs)
         layer.attention_output(y, attended)
         self._normalise(y, x, layer.attention_norm)
