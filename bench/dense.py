@@ -2,7 +2,7 @@
 
     python -m bench.dense
 
-Random unit vectors, as float32 and float16 on disk, in batches of queries. NumPy multiplies a batch
+Random unit vectors, as float32, float16 and int8 (bytes beside float32) on disk, in batches of queries. NumPy multiplies a batch
 by all vectors and selects by argpartition; usearch, where it is installed, searches exactly. Times
 are CPU time of one thread, the best of several; the rows found are compared.
 """
@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from bench.common.report import Parser, Report, table
 from fastseq import Index
+from fastseq.index.dense import DTYPES
 
 REPEATS = 3
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found, rows = {}, []
     with tempfile.TemporaryDirectory() as folder:
         indexes = {
-            kind: built(vectors, Path(folder) / kind, kind) for kind in ("float32", "float16")
+            kind: built(vectors, Path(folder) / kind, kind) for kind in DTYPES
         }
         for batch in (1, options.queries):
             some = queries[:batch]
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 shared = [
                     len({*a} & {*b}) / k for a, b in zip(found[name], found["numpy"], strict=True)
                 ]
-                least = 1.0 if name == "float32" else 0.9
+                least = 1.0 if name in ("float32", "int8") else 0.9
                 report.check(float(np.mean(shared)) >= least, f"{name}: rows of {batch} queries")
                 rows.append([
                     name, f"{batch}", f"{seconds * 1e3:.1f}", f"{batch / seconds:,.0f}",

@@ -79,9 +79,10 @@ from .progress import progress
 )
 @options.choice(
     "--dense-dtype",
-    of=("float32", "float16"),
+    of=("float32", "float16", "int8"),
     default="float32",
-    help="Type of the vectors' numbers on disk.",
+    help="Type of the vectors' numbers on disk; int8 is float32 with bytes beside them, by which "
+    "the same hits are found faster.",
 )
 @parameters.analysis_options(INDEX_TOKENIZER)
 @options.memory

@@ -4,10 +4,14 @@ A segment has the vectors of its documents beside their postings, divided by the
 so that a product with a query's unit vector is their cosine. The setting "dense" in the manifest is
 
     size     dimensions
-    dtype    "float32" or "float16"
+    dtype    "float32", "float16", or "int8": float32 with codes
     column   of the corpus, that has the vectors
     model, digest  instead of a column: the name of the encoder, the path of a checkpoint, and the
              digest of its weights, null where it has none
+
+The code of a vector v is its bytes q in 255 steps, v ≈ low + scale · q (kernels/nn/words.py), with
+an upper bound of the distance |v - low - scale · q|: what a product with bytes can be wrong by, so
+that the search by codes (search/dense.py) knows which documents it must look at.
 
 A document whose text has no vector (all zeros, as of an empty text) is no hit.
 """
@@ -23,16 +27,19 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError, quoted, warn
 from fastseq.index import segment as layout
+from fastseq.kernels.nn.words import to_bytes
 from fastseq.kernels.vectors.dense import unit_rows
 from fastseq.settings import one_of
 from fastseq.store.container import ContainerWriter
 from fastseq.store.files import SpillFile
-from fastseq.types import Float32, Texts, UInt32
+from fastseq.types import Float32, Texts, UInt8, UInt32
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch
 
-DTYPES = ("float32", "float16")
+DTYPES = ("float32", "float16", "int8")
+WITH_CODES = "int8"
+_ABOVE, _LEAST = 1 + 1e-6, 1e-7  # rounding of a distance to float32 stays above it
 _HELD = 8 << 20  # bytes of vectors in memory before they are moved to a file
 ROWS = 4096  # copied at a time
 _SEVERAL = ("encode_document", "encode_query")  # of encoders with prompts for both
@@ -56,11 +63,21 @@ class DenseSettings(NamedTuple):
             return own | {"column": self.column}
         return own | {"model": self.model, "digest": self.digest}
 
+    @property
+    def stored(self) -> str:
+        """The type of the stored numbers."""
+        return stored_dtype(self.dtype)
+
     @staticmethod
     def of(settings: Mapping[str, Any]) -> DenseSettings | None:
         """The setting of a manifest; None where there is none."""
         found = settings.get("dense")
         return None if found is None else DenseSettings(**found)
+
+
+def stored_dtype(dtype: str) -> str:
+    """The type of the stored numbers of one of DTYPES."""
+    return "float32" if dtype == WITH_CODES else dtype
 
 
 class DenseModel:
@@ -225,7 +242,7 @@ class VectorBuilder:
 
     def __init__(self, build: DenseBuild, make_spill: Callable[[], Path]) -> None:
         self._build, self._make_spill = build, make_spill
-        self._dtype = np.dtype(build.dtype)
+        self._dtype = np.dtype(stored_dtype(build.dtype))
         self.size = build.size
         self._parts: list[npt.NDArray[Any]] = []
         self._held = self._spilled = self.rows = 0
@@ -276,17 +293,63 @@ class VectorBuilder:
         if self.size is None:
             where = f"column {quoted(self._build.column)}"
             raise DataError(f"{where}: every vector is null or empty, expected lists of numbers")
-        region = container.region(layout.VECTORS, self._dtype, self.rows * self.size)
+        has_codes = self._build.dtype == WITH_CODES
+        regions = VectorRegions(container, self._dtype, self.size, self.rows, has_codes)
         step = ROWS * self.size
         for start in range(0, self._spilled, step):
             assert self._file is not None
             count = min(step, self._spilled - start)
-            region.append(self._file.read(start * self._dtype.itemsize, self._dtype, count))
+            regions.append(self._file.read(start * self._dtype.itemsize, self._dtype, count))
         for part in self._parts:
-            region.append(part)
+            regions.append(part)
         container.array(layout.NO_VECTOR, np.concatenate(self._missing))
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+class VectorRegions:
+    """The arrays of vectors in a segment that is written.
+
+    container : of the segment
+    dtype : of the stored numbers
+    size, documents : of the vectors
+    has_codes : whether they have codes, which `append` makes
+    """
+
+    def __init__(
+        self, container: ContainerWriter, dtype: npt.DTypeLike, size: int, documents: int,
+        has_codes: bool,
+    ) -> None:  # fmt: skip
+        self._size, self._width = size, 4 * -(-size // 4)
+        self._vectors = container.region(layout.VECTORS, dtype, documents * size)
+        self._codes = self._steps = None
+        if has_codes:
+            codes = documents * self._width
+            self._codes = container.region(layout.VECTOR_CODES, np.uint8, codes)
+            self._steps = container.region(layout.VECTOR_STEPS, np.float32, documents * 3)
+
+    def append(self, vectors: npt.NDArray[Any]) -> None:
+        """Write the next vectors, of the stored type, in any shape. Raises OSError."""
+        rows = vectors.reshape(-1, self._size)
+        self._vectors.append(rows)
+        if self._codes is None or self._steps is None:
+            return
+        for start in range(0, len(rows), ROWS):
+            codes, steps = coded(np.ascontiguousarray(rows[start : start + ROWS]))
+            self._codes.append(codes)
+            self._steps.append(steps)
+
+
+def coded(vectors: Float32) -> tuple[UInt8, Float32]:
+    """(codes uint8[n, 4 ceil(H / 4)], steps float32[n, 3]: scale, low and the largest distance) of
+    vectors float32[n, H]."""
+    n, size = vectors.shape
+    codes = np.empty((n, 4 * -(-size // 4)), np.uint8)
+    scales, lows = np.empty((2, n), np.float32)
+    to_bytes(codes, scales, lows, vectors, 0, n)
+    rounded = lows[:, None] + scales[:, None] * codes[:, :size].astype(np.float64)
+    distances = np.sqrt(np.square(vectors - rounded).sum(1))
+    return codes, np.stack([scales, lows, distances * _ABOVE + _LEAST], axis=1, dtype=np.float32)

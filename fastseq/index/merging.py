@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from fastseq.index import segment as layout
 from fastseq.index.collection import Leaf
-from fastseq.index.dense import ROWS
+from fastseq.index.dense import ROWS, VectorRegions
 from fastseq.index.reordering import write_search_order
 from fastseq.index.segment_writer import (
     chunk_edges,
@@ -209,7 +209,8 @@ def _copy_vectors(
     if first is None:
         return
     documents = sum(leaf.documents for leaf in leaves)
-    region = container.region(layout.VECTORS, first.raw.dtype, documents * first.size)
+    has_codes = first.codes is not None
+    regions = VectorRegions(container, first.raw.dtype, first.size, documents, has_codes)
     missing = []
     for leaf, vectors, new in zip(leaves, every, rows, strict=True):
         if vectors is None or vectors.size != first.size:
@@ -218,7 +219,7 @@ def _copy_vectors(
             kept = new[start : start + ROWS] >= 0
             vectors.verify(start, start + len(kept))
             some = vectors.raw[start : start + len(kept)]
-            region.append(some if kept.all() else some[kept])
+            regions.append(some if kept.all() else some[kept])
         there = new[vectors.missing]
         missing.append(there[there >= 0].astype(np.uint32))
     container.array(layout.NO_VECTOR, np.concatenate(missing))

@@ -41,6 +41,8 @@ An index of format 3 is one container for each segment (store/container.py), wit
                                  is not their own (index/reordering.py)
     vectors           float32[N · H] or float16[N · H]  the vectors of the documents, divided by
                                  their norms, where the index has vectors (index/dense.py)
+    vector_codes      uint8[N · 4 ceil(H / 4)]  the vectors as bytes, where they are searched first
+    vector_steps      float32[N · 3]  what the bytes of a document stand for (index/dense.py)
     no_vector         uint32[…]  the documents without a vector, ascending, whose rows are zeros
 
 A field, a text column with an inverted index of its own, has the arrays from posting_docs to
@@ -61,7 +63,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +126,8 @@ ID_HASHES = "id_hashes"
 ID_ROWS = "id_rows"
 SEARCH_ORDER = "search_order"
 VECTORS = "vectors"
+VECTOR_CODES = "vector_codes"
+VECTOR_STEPS = "vector_steps"
 NO_VECTOR = "no_vector"
 PARQUET = "documents.parquet"  # of format 1
 
@@ -419,16 +423,30 @@ class Field:
         return self._source.array(self._prefix + name, dtype)
 
 
+class Codes(NamedTuple):
+    """The vectors of the documents of a segment as bytes: see index/dense.py.
+
+    words  float32[documents, ceil(size / 4)], whose bits are four bytes each
+    steps  float32[documents, 3]
+    """
+
+    words: Float32
+    steps: Float32
+
+
 class Vectors:
     """The vectors of the documents of a segment.
 
     raw      float32[documents, size] or float16, mapped; what is used must be verified
     missing  uint32[n]  documents without a vector, ascending, whose rows are zeros
+    codes    None where there are none; mapped, what is used must be verified
     size     dimensions
     """
 
-    def __init__(self, source: Container, raw: npt.NDArray[Any], missing: UInt32) -> None:
-        self.raw, self.missing = raw, missing
+    def __init__(
+        self, source: Container, raw: npt.NDArray[Any], missing: UInt32, codes: Codes | None
+    ) -> None:
+        self.raw, self.missing, self.codes = raw, missing, codes
         self.size = raw.shape[1]
         self._source = source
 
@@ -436,6 +454,17 @@ class Vectors:
         """Verify the checksums of the vectors of documents [first, last), once. Raises FormatError
         where one is wrong."""
         self._source.verify(VECTORS, first * self.size, last * self.size)
+
+    def verify_rows(self, rows: Int64) -> None:
+        """`verify` for documents int64[n]."""
+        self._source.verify_ranges(VECTORS, rows * self.size, (rows + 1) * self.size)
+
+    def verify_codes(self, first: int, last: int) -> None:
+        """`verify` for the codes."""
+        assert self.codes is not None
+        width = 4 * self.codes.words.shape[1]
+        self._source.verify(VECTOR_CODES, first * width, last * width)
+        self._source.verify(VECTOR_STEPS, first * 3, last * 3)
 
 
 class Segment(Field):
@@ -473,7 +502,19 @@ class Segment(Field):
         missing = source.array(NO_VECTOR, np.uint32)
         if len(missing) and int(missing.max()) >= self.documents:
             raise self.damaged(NO_VECTOR, "not documents of the segment")
-        return Vectors(source, raw.reshape(self.documents, -1), missing)
+        return Vectors(source, raw.reshape(self.documents, -1), missing, self._codes(source, raw))
+
+    def _codes(self, source: Container, raw: npt.NDArray[Any]) -> Codes | None:
+        if VECTOR_CODES not in source:
+            return None
+        codes = source.unverified(VECTOR_CODES, np.uint8)
+        steps = source.unverified(VECTOR_STEPS, np.float32)
+        width = 4 * -(-len(raw) // self.documents // 4)
+        if len(codes) != self.documents * width or len(steps) != 3 * self.documents:
+            raise self.damaged(VECTOR_CODES, "not a code for each document")
+        return Codes(
+            codes.view(np.float32).reshape(self.documents, -1), steps.reshape(self.documents, 3)
+        )
 
     @cached_property
     def stored(self) -> StoredDocuments | None:

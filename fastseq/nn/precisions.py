@@ -21,13 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.kernels.core.width import WORD_INSTRUCTIONS
-from fastseq.kernels.nn.words import from_sums, to_bfloat16, to_bytes
+from fastseq.kernels.nn.words import as_steps, from_sums, to_bfloat16, to_bytes
 from fastseq.kernels.simd import gemm
 from fastseq.nn.products import Panels, padded_bias, scratch, thread_space
 from fastseq.threads import Team
 from fastseq.types import Float32
-
-_LARGEST = 127  # step of a weight
 
 
 class Product:
@@ -112,15 +110,12 @@ class Int8Product(Product):
         return thread_space().array("steps", 2, rows)
 
     def _words(self, weight: Float32) -> Float32:
-        rows, columns = weight.shape
-        largest = np.abs(weight).max(1, initial=0)
-        scales = np.where(largest > 0, largest / np.float32(_LARGEST), 1).astype(np.float32)
-        steps = np.zeros((rows, -(-columns // 4) * 4), np.int8)
-        steps[:, :columns] = np.rint(weight / scales[:, None])
-        self._scales = padded_bias(scales, rows)
-        self._sums = padded_bias(steps.sum(1, dtype=np.int64).astype(np.float32), rows)
+        words: Float32
+        words, scales, sums = as_steps(weight)
+        rows = len(words)
+        self._scales, self._sums = padded_bias(scales, rows), padded_bias(sums, rows)
         self._zeros = padded_bias(None, rows)  # of float32 and of int32
-        return steps.view(np.float32)
+        return words
 
 
 PRECISIONS: dict[str, type[Product]] = {

@@ -1,15 +1,17 @@
 """Search by vectors: the documents whose vectors have the largest cosine with a query's, and their
 fusion with the hits of words.
 
-The search is exact. Documents are scored block by block (kernels/vectors/dense.py), on all threads;
-each has the best of its own documents. What a filter leaves out, deleted documents and those
-without a vector are skipped, or where many are, left out of the product. A score depends on nothing
-but the two vectors, so hits have the same bits for any segments and threads.
+The search is exact, also where vectors have codes of bytes: those give an upper bound of each score
+from a quarter of the memory, and only documents whose bound is large enough are scored. Documents
+are looked at block by block (kernels/vectors/dense.py), on all threads; each has the best of its
+own documents. What a filter leaves out, deleted documents and those without a vector are skipped,
+or where many are, left out of the product. A score depends on nothing but the two vectors, so hits
+have the same bits for any segments and threads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -17,11 +19,19 @@ import numpy as np
 
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection, Leaf
-from fastseq.index.dense import DenseModel, DenseSettings
+from fastseq.index.dense import WITH_CODES, DenseModel, DenseSettings
 from fastseq.index.segment import Vectors
 from fastseq.kernels.core.arrays import aligned_zeros
+from fastseq.kernels.core.width import WORD_INSTRUCTIONS
+from fastseq.kernels.nn.words import as_steps
 from fastseq.kernels.simd import gemm
-from fastseq.kernels.vectors.dense import scan_vectors, unit_rows, widen_halves
+from fastseq.kernels.vectors.dense import (
+    scan_codes,
+    scan_few_codes,
+    scan_vectors,
+    unit_rows,
+    widen_halves,
+)
 from fastseq.kernels.vectors.nearest import best_of
 from fastseq.search.hits import Asked, Hits
 from fastseq.search.requests import least_depth
@@ -41,6 +51,9 @@ _DIRECT = 1 << 14  # documents in a block, at most
 _COPIED = 1 << 19  # numbers that are copied at a time where they are not
 _SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it saves
 _SHARES = 4  # blocks of a thread, at least, so that all have about as many documents
+_CANDIDATES, _LEAST_CANDIDATES, _MORE = 16, 256, 4  # by codes: of each hit, of a query, then times
+_FEW_QUERIES = 4  # searched together by one document after the other
+_ROUNDING = 3e-7  # of a dimension: what sums of float32 may be wrong by
 _FEW = 4  # where at most one in so many documents is searched, their vectors are gathered
 
 
@@ -126,18 +139,88 @@ def find_nearest(
     team = Team(min(thread_count(threads), max(work // _SMALL, 1)))
     size = min(max(collection.rows // (_SHARES * team.threads), gemm.ROWS), _DIRECT)
     parts = _shares(_blocks(collection, size), team.threads)
-    capacity = 2 * depth + 64
-    step = max(1, min(_QUERIES, _KEYS // (len(parts) * capacity)))
-    for start in range(0, len(asked), step):
-        some = asked[start : start + step]
-        group = _Group(units[some], depth, capacity, len(parts))
-        team.run(lambda part, group=group: group.scan(parts[part], part, allowed), len(parts))  # type: ignore[misc]
-        rows[some, :depth], scores[some, :depth] = group.best()
+    scan = _Scan(collection, parts, allowed, team)
+    has_codes = dense_settings(collection).dtype == WITH_CODES
+    if has_codes and (len(asked) <= _FEW_QUERIES or "bytes" in WORD_INSTRUCTIONS):
+        found = _by_codes(scan, units[asked], depth)
+    else:
+        found = scan.best(_Queries, units[asked], depth)
+    rows[asked, :depth], scores[asked, :depth] = found
     return rows, scores
 
 
-class _Group:
-    """The search for some queries at a time.
+def _by_codes(scan: _Scan, units: Float32, depth: int) -> tuple[Int32, Float32]:
+    """The best `depth` of each query, found by codes: the documents with the largest upper bounds
+    are scored, until the least bound of those is below the score of the last hit."""
+    rows, scores = no_hits(len(units), depth)
+    left, candidates = np.arange(len(units)), max(_CANDIDATES * depth, _LEAST_CANDIDATES)
+    while len(left):
+        if candidates * _FEW >= scan.collection.documents:  # as long as to score all
+            rows[left], scores[left] = scan.best(_Queries, units[left], depth)
+            break
+        found, bounds = scan.best(_CodedQueries, units[left], candidates)
+        open_ = np.ones(len(left), np.bool_)
+        for place, query in enumerate(left):
+            some = np.sort(found[place][found[place] >= 0])
+            rows[query], scores[query] = _exact(scan.collection, units[query], some, depth)
+            # all there are, or no other can be a hit
+            enough = scores[query, -1] > bounds[place, -1] and rows[query, -1] >= 0
+            open_[place] = len(some) == candidates and not enough
+        left, candidates = left[open_], candidates * _MORE
+    return rows, scores
+
+
+def _exact(collection: Collection, unit: Float32, some: Int32, depth: int) -> tuple[Int32, Float32]:
+    """The best `depth` of the documents `some`, rows in ascending order, with their scores."""
+    rows, scores = no_hits(1, depth)
+    vectors = np.empty((len(some), len(unit)), np.float32)
+    for leaf in collection.leaves:
+        own = slice(
+            *np.searchsorted(some, [leaf.first_row, leaf.first_row + leaf.segment.documents])
+        )
+        if own.start < own.stop:
+            there = some[own].astype(np.int64) - leaf.first_row
+            stored = leaf.segment.vectors
+            assert stored is not None  # as _blocks has seen
+            stored.verify_rows(there)
+            vectors[own] = stored.raw[there]
+    products = _Queries(unit[None], depth, depth + 1, 1)
+    products.scan_rows(0, vectors, some)
+    found = products.best()
+    rows[0, : found[0].shape[1]], scores[0, : found[1].shape[1]] = found[0][0], found[1][0]
+    return rows[0], scores[0]
+
+
+class _Scan:
+    """What is searched: blocks of documents, by parts for the threads.
+
+    allowed  as of `find_nearest`
+    """
+
+    def __init__(
+        self, collection: Collection, parts: list[Sequence[_Block]], allowed: UInt8, team: Team
+    ) -> None:
+        self.collection, self._parts, self._allowed, self._team = collection, parts, allowed, team
+
+    def best(self, kind: type[_Queries], units: Float32, depth: int) -> tuple[Int32, Float32]:
+        """The `depth` documents with the largest scores, or bounds, of each query."""
+        rows, scores = no_hits(len(units), depth)
+        parts, capacity = self._parts, 2 * depth + 64
+        step = max(1, min(_QUERIES, _KEYS // (len(parts) * capacity)))
+        for start in range(0, len(units), step):
+            group = kind(units[start : start + step], depth, capacity, len(parts))
+
+            def work(part: int, group: _Queries = group) -> None:
+                group.scan(parts[part], part, self._allowed)
+
+            self._team.run(work, len(parts))
+            own = slice(start, start + step)
+            rows[own], scores[own] = group.best()
+        return rows, scores
+
+
+class _Queries:
+    """Some queries that are searched together.
 
     units     float32[Q, H]
     depth     hits of each
@@ -145,21 +228,19 @@ class _Group:
     """
 
     def __init__(self, units: Float32, depth: int, capacity: int, parts: int) -> None:
-        queries, size = units.shape
+        queries = len(units)
         self._depth, self._queries, self._width = depth, queries, gemm.padded(queries)
-        self._panels = aligned_zeros(gemm.packed_size(size, self._width))
-        gemm.pack_transposed(self._panels, units, 0, queries)
+        self._pack(units)
         self._keys = np.empty((parts, queries, capacity), np.uint64)
         self._counts = np.zeros((parts, queries), np.int64)
 
+    def _pack(self, units: Float32) -> None:
+        self._panels = aligned_zeros(gemm.packed_size(units.shape[1], self._width))
+        gemm.pack_transposed(self._panels, units, 0, self._queries)
+
     def scan(self, blocks: Sequence[_Block], part: int, allowed: UInt8) -> None:
         """Find the best of some blocks of documents."""
-        limits = np.full(self._width, np.inf, np.float32)
-        limits[: self._queries] = -np.inf
-        height = max(_SCORES // self._width, gemm.ROWS) // gemm.ROWS * gemm.ROWS
-        products = aligned_zeros(min(height, 4 * gemm.ROWS) * self._width)
-        products = products.reshape(-1, self._width)
-        bias, scratch = np.zeros(self._width, np.float32), np.empty(gemm.scratch_size(), np.float32)
+        scanner = self._scanner(part)
         buffer = np.empty(0, np.float32)
         for block in blocks:
             rows, found = _searched(block, allowed)
@@ -170,8 +251,7 @@ class _Group:
             raw = vectors.raw[block.first : block.last]
             few = found * _FEW <= len(rows)
             if not few and raw.dtype == np.float32:
-                own = (self._keys[part], self._counts[part], limits, raw, rows)
-                scan_vectors(*own, self._panels, products, bias, scratch, self._depth)
+                scanner(raw, rows)
                 continue
             if few:
                 chosen = np.flatnonzero(rows >= 0)
@@ -186,11 +266,31 @@ class _Group:
                     flat = buffer[: piece.size]
                     widen_halves(flat, flat.view(np.uint32), piece.reshape(-1).view(np.uint16))
                     values = flat.reshape(piece.shape)
-                own = (
-                    self._keys[part], self._counts[part], limits, values,
-                    rows[start : start + at_a_time],
-                )  # fmt: skip
-                scan_vectors(*own, self._panels, products, bias, scratch, self._depth)
+                scanner(values, rows[start : start + at_a_time])
+
+    def scan_rows(self, part: int, vectors: Float32, rows: Int32) -> None:
+        """Find the best of vectors float32[D, H] of the documents `rows`."""
+        self._scanner(part)(vectors, rows)
+
+    def _scanner(self, part: int) -> Callable[[Float32, Int32], None]:
+        limits, products, bias, scratch = self._space()
+
+        def scan(vectors: Float32, rows: Int32) -> None:
+            scan_vectors(
+                self._keys[part], self._counts[part], limits, vectors, rows, self._panels,
+                products, bias, scratch, self._depth,
+            )  # fmt: skip
+
+        return scan
+
+    def _space(self) -> tuple[Float32, Float32, Float32, Float32]:
+        """The limits, products, bias and scratch of a scan."""
+        limits = np.full(self._width, np.inf, np.float32)
+        limits[: self._queries] = -np.inf
+        height = max(_SCORES // self._width, gemm.ROWS) // gemm.ROWS * gemm.ROWS
+        products = aligned_zeros(min(height, 4 * gemm.ROWS) * self._width)
+        bias, scratch = np.zeros(self._width, np.float32), np.empty(gemm.scratch_size(), np.float32)
+        return limits, products.reshape(-1, self._width), bias, scratch
 
     def best(self) -> tuple[Int32, Float32]:
         """The best of all parts."""
@@ -200,16 +300,57 @@ class _Group:
         return rows, scores
 
 
+class _CodedQueries(_Queries):
+    """Queries of which upper bounds are found, by the codes of documents."""
+
+    def _pack(self, units: Float32) -> None:
+        words, steps, sums = as_steps(units)
+        rounded = steps[:, None] * words.view(np.int8)[:, : units.shape[1]].astype(np.float64)
+        distances = np.sqrt(np.square(units - rounded).sum(1)) + _ROUNDING * units.shape[1]
+        self._steps = np.zeros((3, self._width), np.float32)
+        self._steps[:, : self._queries] = steps, sums, distances
+        self._words = words
+        self._panels = aligned_zeros(gemm.packed_size(words.shape[1], self._width))
+        gemm.pack_transposed(self._panels, words, 0, self._queries)
+
+    def scan(self, blocks: Sequence[_Block], part: int, allowed: UInt8) -> None:
+        limits, products, bias, scratch = self._space()
+        best = self._keys[part], self._counts[part], limits
+        for block in blocks:
+            rows, found = _searched(block, allowed)
+            codes = block.vectors.codes
+            if not found or codes is None:
+                continue
+            block.vectors.verify_codes(block.first, block.last)
+            words, steps = (
+                codes.words[block.first : block.last],
+                codes.steps[block.first : block.last],
+            )
+            if found * _FEW <= len(rows):
+                chosen = np.flatnonzero(rows >= 0)
+                words, steps, rows = words[chosen], steps[chosen], rows[chosen]
+            if self._queries <= _FEW_QUERIES:
+                own = words, steps, rows, self._words
+                scan_few_codes(*best, *own, self._steps, self._depth)
+            else:
+                scan_codes(
+                    *best, words, steps, rows, self._panels, self._steps, products, bias, scratch,
+                    self._depth,
+                )  # fmt: skip
+
+
 def _blocks(collection: Collection, size: int) -> Sequence[_Block]:
     """The documents in blocks of at most `size`. Raises FormatError for a damaged index."""
     settings = dense_settings(collection)
-    kind = settings.size, settings.dtype
+    kind = settings.size, settings.stored
     found = []
     for leaf in collection.leaves:
         segment = leaf.segment
         vectors = segment.vectors
         if vectors is None or (vectors.size, str(vectors.raw.dtype)) != kind:
-            raise segment.damaged("vectors", f"not {settings.size} numbers of {settings.dtype}")
+            raise segment.damaged("vectors", f"not {settings.size} numbers of {settings.stored}")
+        if settings.dtype == WITH_CODES and vectors.codes is None:
+            raise segment.damaged("vector_codes", "missing")
         for first in range(0, segment.documents, size):
             found.append(_Block(leaf, vectors, first, min(first + size, segment.documents)))
     return found

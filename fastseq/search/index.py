@@ -149,7 +149,8 @@ class Index:
             from a list of strings to float32[n, H]. The index has its path and digest
         dense_column : instead of an encoder, a column of vectors, lists of numbers; a null is a
             document without a vector. It is stored only where `store` names it
-        dense_dtype : "float32", or "float16" for half the size on disk
+        dense_dtype : "float32"; "float16" for half the size on disk; or "int8", float32 with bytes
+            beside them (a quarter more on disk), by which the same hits are found faster
 
         Raises DataError for a missing column, no rows, duplicate ids, a damaged file or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where

@@ -96,7 +96,7 @@ def test_ranges_cover_unfrozen_parameters(
 def test_nothing_frozen_is_one_range() -> None:
     parameters = Parameters(SHAPES)
     assert parameters.ranges() == [(0, len(parameters.values))]
-    with pytest.raises(SettingsError, match=r"no parameter is called 'wait'.*weight, scalar, none, bias"):
+    with pytest.raises(SettingsError, match=r"called 'wait'.*weight, scalar, none, bias"):
         parameters.ranges({"weight", "wait"})
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from fastseq import DataError, FormatError, Hits, Index, SettingsError, TextEncoder
 from fastseq.index import dense as building
+from fastseq.index.dense import stored_dtype
 from fastseq.search import dense as searching
 from fastseq.store.folder import read_manifest
 from tests.bert_checkpoints import CONFIG, weights_of, write_checkpoint
@@ -85,7 +86,7 @@ def assert_ranked(
 QUERIES = np.random.default_rng(9).normal(size=(70, SIZE)).astype(np.float32)
 
 
-@pytest.mark.parametrize(("dtype", "error"), [("float32", 1e-6), ("float16", 2e-3)])
+@pytest.mark.parametrize(("dtype", "error"), [("float32", 1e-6), ("float16", 2e-3), ("int8", 1e-6)])
 def test_hits_are_those_of_the_definition(
     tmp_path: Path, dtype: str, error: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +94,9 @@ def test_hits_are_those_of_the_definition(
     the bits of a new index, on any number of threads."""
     monkeypatch.setattr(searching, "_SMALL", 1)  # threads for small indexes too
     monkeypatch.setattr(building, "_HELD", 1000)
+    monkeypatch.setattr(searching, "WORD_INSTRUCTIONS", {"bytes"})  # codes for many queries too
+    monkeypatch.setattr(searching, "_CANDIDATES", 2)
+    monkeypatch.setattr(searching, "_LEAST_CANDIDATES", 3)
     choose = random.Random(3)
     documents = some_vectors(range(300))
     index = built(documents, tmp_path / "index", dense_dtype=dtype)
@@ -129,7 +133,8 @@ def test_hits_are_those_of_the_definition(
     assert bits(index.search_dense(QUERIES, 50)) == before
     segment = index._collection.leaves[0].segment.vectors
     assert segment is not None
-    assert segment.raw.dtype == dtype
+    assert segment.raw.dtype == stored_dtype(dtype)
+    assert (segment.codes is not None) == (dtype == "int8")
     assert index.info()["format_version"] == 6
     assert index.dense == {"size": SIZE, "dtype": dtype, "column": "v"}
 
@@ -305,7 +310,7 @@ def test_wrong_input(tmp_path: Path) -> None:
         (lambda: index.search_hybrid("w1", vectors=v, weight=2), "weight must be"),
         (lambda: index.search_hybrid("w1", vectors=v, sort="id"), "'sort'"),
         (lambda: index.search_hybrid(["w1", "w2"], vectors=v), "1 vectors for 2 queries"),
-        (lambda: built(vectors, tmp_path / "x", dense_dtype="int8"), "dense_dtype is 'int8'"),
+        (lambda: built(vectors, tmp_path / "x", dense_dtype="int4"), "dense_dtype is 'int4'"),
         (lambda: built(vectors, tmp_path / "x", dense=encode), "cannot be combined"),
     ]:  # fmt: skip
         with pytest.raises(SettingsError, match=match):

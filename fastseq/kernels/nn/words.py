@@ -32,6 +32,7 @@ from fastseq.kernels.simd.floats import (
 # added to a number from 0 to 2²², it leaves the nearest whole number in the last bits
 _ROUNDED = np.float32(3 << 22)
 _STEPS = np.float32(255.0)
+_LARGEST = np.float32(127.0)  # step of a signed byte
 
 
 @jit
@@ -111,3 +112,16 @@ def from_sums(out, scales, lows, weight_scales, weight_sums, bias, first, last):
             value = fma(load(weight_sums, column), low, value)
             value = fma(value, load(weight_scales, column), load(bias, column))
             store_row(to, at + column, value, rest)
+
+
+def as_steps(rows):
+    """(words float32[N, ceil(K / 4)], steps float32[N], sums float32[N]) of rows float32[N, K]: as
+    signed bytes, four in a word, of 255 steps between the largest number and its negative; the
+    step of each row, and the sum of its bytes."""
+    count, size = rows.shape
+    largest = np.abs(rows).max(1, initial=0)
+    steps = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
+    found = np.zeros((count, -(-size // 4) * 4), np.int8)
+    found[:, :size] = np.rint(rows / steps[:, None])
+    sums = found.sum(1, dtype=np.int64).astype(np.float32)
+    return found.view(np.float32), steps, sums

@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 from llvmlite import ir
 
+from fastseq.kernels.core.intrinsics import llvm
 from fastseq.kernels.core.width import LANES, WORD_INSTRUCTIONS
-from fastseq.kernels.simd.floats import call, fused, spread
+from fastseq.kernels.simd.floats import call, fused, ints
 
 _F32, _I16, _I32 = ir.FloatType(), ir.IntType(16), ir.IntType(32)
 _FLOATS, _INTS = ir.VectorType(_F32, LANES), ir.VectorType(_I32, LANES)
@@ -31,10 +32,10 @@ Emit = Callable[[Any, Any], Any]
 
 
 class Phase(NamedTuple):
-    """sum = add(a(word of A), b(words of B), sum)."""
+    """sums = add(a(words of A), b(words of B), sums)."""
 
-    a: Emit  # (builder, int32) -> an operand
-    b: Emit  # (builder, int32 vector) -> an operand
+    a: Emit  # (builder, words) -> an operand
+    b: Emit
     add: Callable[[Any, Any, Any, Any], Any]  # (builder, operand, operand, sums) -> sums
 
 
@@ -53,10 +54,6 @@ def _as_floats(builder: Any, words: Any) -> Any:
     return builder.bitcast(words, _FLOATS)
 
 
-def _spread_float(builder: Any, word: Any) -> Any:
-    return spread(builder, builder.bitcast(word, _F32))
-
-
 # ---- bfloat16
 
 
@@ -69,8 +66,8 @@ def _lower(builder: Any, words: Any) -> Any:
 
 
 _BFLOAT16_PHASES = (  # in the order of vdpbf16ps
-    Phase(lambda b, word: _upper(b, spread(b, word)), _upper, fused),
-    Phase(lambda b, word: _lower(b, spread(b, word)), _lower, fused),
+    Phase(_upper, _upper, fused),
+    Phase(_lower, _lower, fused),
 )
 
 
@@ -106,19 +103,19 @@ def _add_pairs(builder: Any, a: Any, b: Any, sums: Any) -> Any:
     return builder.add(sums, builder.add(*halves))
 
 
-def _even_spread(builder: Any, word: Any) -> Any:
+def _even_unsigned(builder: Any, words: Any) -> Any:
     low = ir.Constant(_SHORTS, [0xFF] * 2 * LANES)
-    return builder.and_(_shorts(builder, spread(builder, word)), low)
+    return builder.and_(_shorts(builder, words), low)
 
 
-def _odd_spread(builder: Any, word: Any) -> Any:
+def _odd_unsigned(builder: Any, words: Any) -> Any:
     eight = ir.Constant(_SHORTS, [8] * 2 * LANES)
-    return builder.lshr(_shorts(builder, spread(builder, word)), eight)
+    return builder.lshr(_shorts(builder, words), eight)
 
 
 _BYTE_PHASES = (
-    Phase(_even_spread, _even_bytes, _add_pairs),
-    Phase(_odd_spread, _odd_bytes, _add_pairs),
+    Phase(_even_unsigned, _even_bytes, _add_pairs),
+    Phase(_odd_unsigned, _odd_bytes, _add_pairs),
 )
 
 
@@ -128,14 +125,23 @@ def _four_bytes(builder: Any, a: Any, b: Any, sums: Any) -> Any:
 
 # ---- those of this machine
 
-FLOAT32 = Dot(_FLOATS, (Phase(_spread_float, _as_floats, fused),))
+FLOAT32 = Dot(_FLOATS, (Phase(_as_floats, _as_floats, fused),))
 BFLOAT16 = Dot(
     _FLOATS,
-    (Phase(spread, _plain, _pair_of_bfloat16),)
+    (Phase(_plain, _plain, _pair_of_bfloat16),)
     if "bfloat16" in WORD_INSTRUCTIONS
     else _BFLOAT16_PHASES,
 )
 BYTES = Dot(
     _INTS,
-    (Phase(spread, _plain, _four_bytes),) if "bytes" in WORD_INSTRUCTIONS else _BYTE_PHASES,
+    (Phase(_plain, _plain, _four_bytes),) if "bytes" in WORD_INSTRUCTIONS else _BYTE_PHASES,
 )
+
+
+@llvm(ints, ints, ints, ints)
+def dot_bytes(builder: Any, a: Any, b: Any, sums: Any) -> Any:
+    """sums + the sums of the products of four unsigned bytes of a and four signed ones of b, in
+    each lane."""
+    for phase in BYTES.phases:
+        sums = phase.add(builder, phase.a(builder, a), phase.b(builder, b), sums)
+    return sums

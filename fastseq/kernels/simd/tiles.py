@@ -29,6 +29,7 @@ from fastseq.kernels.core.intrinsics import I64, at, data, llvm, switch
 from fastseq.kernels.core.jit import shared
 from fastseq.kernels.core.width import LANES, REGISTERS
 from fastseq.kernels.simd.dots import BFLOAT16, BYTES, FLOAT32, Dot
+from fastseq.kernels.simd.floats import spread
 
 _I32 = ir.IntType(32)
 VECTOR = ir.VectorType(ir.FloatType(), LANES)
@@ -75,7 +76,7 @@ def _emit(builder: Any, dot: Dot, rows: int, vectors: int, arguments: Any) -> No
             ]
             for r in range(rows):
                 word = builder.load(at(builder, a_at, row_offsets[r], _I32), align=4)
-                many = phase.a(builder, word)
+                many = phase.a(builder, spread(builder, word))
                 for v in range(vectors):
                     number = r * vectors + v
                     values[number] = phase.add(builder, many, row[v], values[number])

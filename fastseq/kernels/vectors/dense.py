@@ -14,8 +14,20 @@ import numpy as np
 from fastseq.kernels.core.jit import jit
 from fastseq.kernels.core.topk import key_score, make_key, select_best
 from fastseq.kernels.core.width import LANES
-from fastseq.kernels.simd.floats import any_lane, load
-from fastseq.kernels.simd.gemm import multiply_panels
+from fastseq.kernels.simd.dots import dot_bytes
+from fastseq.kernels.simd.floats import (
+    any_lane,
+    bits,
+    fma,
+    load,
+    load_part,
+    splat,
+    splat_int,
+    store,
+    sum_lanes,
+    to_float,
+)
+from fastseq.kernels.simd.gemm import multiply_bytes, multiply_panels
 
 _HALF_BIAS = np.float32(2.0**112)  # 2^(127 - 15), between the exponents of both types
 
@@ -63,6 +75,100 @@ def scan_vectors(keys, counts, limits, vectors, rows, panels, products, bias, sc
                             limits[q] = key_score(select_best(mine, count, k))
                             count = np.int64(k)
                         counts[q] = count
+
+
+@jit
+def scan_codes(
+    keys, counts, limits, words, steps, rows, panels, query_steps, products, bias, scratch, k
+):
+    """`scan_vectors` by codes (index/dense.py), with upper bounds in place of scores.
+
+    With v ≈ v' = low + scale q of a document and u ≈ u' = step w of a query, bytes q and w,
+    v·u = v'·u' + v'·(u - u') + (v - v')·u, so v·u is at most v'·u' + |v'| |u - u'| + |v - v'| for a
+    unit vector u, where |v'| is at most 1 + |v - v'|.
+
+    words        float32[D, ceil(H / 4)]  the codes of documents, four bytes each
+    steps        float32[D, 3]  of the codes: scale, low and the most that |v - v'| is
+    panels       float32[packed_size(ceil(H / 4), W)]  the words of the queries
+    query_steps  float32[3, W]  of the queries: step, sum of w, and the most that |u - u'| is, with
+                                what sums of float32 may be wrong by
+    """
+    width = len(limits)
+    capacity = keys.shape[1]
+    flat, of_queries = products.reshape(products.size), query_steps.reshape(query_steps.size)
+    for first in range(0, len(words), len(products)):
+        some = min(len(products), len(words) - first)
+        multiply_bytes(
+            products[:some], words[first : first + some], panels, bias, False, scratch, 0, some
+        )
+        for d in range(some):
+            row = rows[first + d]
+            if row < 0:
+                continue
+            scale, low = splat(steps[first + d, 0]), splat(steps[first + d, 1])
+            distance = splat(steps[first + d, 2])
+            longest = distance + 1.0
+            at = d * width
+            for start in range(0, width, LANES):
+                value = to_float(bits(load(flat, at + start))) * scale
+                value = fma(load(of_queries, width + start), low, value)
+                value = value * load(of_queries, start)
+                value = value + fma(load(of_queries, 2 * width + start), longest, distance)
+                if not any_lane(value > load(limits, start)):
+                    continue
+                store(flat, at + start, value)
+                for q in range(start, start + LANES):
+                    score = flat[at + q]
+                    if score > limits[q]:
+                        mine = keys[q]
+                        count = counts[q]
+                        mine[count] = make_key(score + np.float32(0.0), row)
+                        count += 1
+                        if count == capacity:
+                            limits[q] = key_score(select_best(mine, count, k))
+                            count = np.int64(k)
+                        counts[q] = count
+
+
+@jit
+def scan_few_codes(keys, counts, limits, words, steps, rows, queries, query_steps, k):
+    """`scan_codes` for a few queries: a document after the other, each read once.
+
+    A tile has LANES queries or more in a register, this the numbers of one. Sums of bytes are the
+    same in any order, which those of float32 are not.
+
+    queries  float32[Q, ceil(H / 4)]  the words of the queries
+    """
+    capacity, size = keys.shape[1], words.shape[1]
+    of_documents, of_queries = words.reshape(words.size), queries.reshape(queries.size)
+    whole = size - size % LANES
+    rest = size - whole
+    for d in range(len(words)):
+        row = rows[d]
+        if row < 0:
+            continue
+        at = d * size
+        for q in range(len(queries)):
+            start = q * size
+            sums = splat_int(0)
+            for i in range(0, whole, LANES):
+                own = bits(load(of_documents, at + i))
+                sums = dot_bytes(own, bits(load(of_queries, start + i)), sums)
+            if rest:
+                own = bits(load_part(of_documents, at + whole, rest))
+                sums = dot_bytes(own, bits(load_part(of_queries, start + whole, rest)), sums)
+            value = sum_lanes(to_float(sums)) * steps[d, 0] + query_steps[1, q] * steps[d, 1]
+            value = value * query_steps[0, q]
+            value += query_steps[2, q] * (steps[d, 2] + np.float32(1.0)) + steps[d, 2]
+            if value > limits[q]:
+                mine = keys[q]
+                count = counts[q]
+                mine[count] = make_key(value + np.float32(0.0), row)
+                count += 1
+                if count == capacity:
+                    limits[q] = key_score(select_best(mine, count, k))
+                    count = np.int64(k)
+                counts[q] = count
 
 
 @jit
