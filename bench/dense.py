@@ -2,9 +2,10 @@
 
     python -m bench.dense
 
-Random unit vectors, as float32, float16 and int8 (bytes beside float32) on disk, in batches of queries. NumPy multiplies a batch
-by all vectors and selects by argpartition; usearch, where it is installed, searches exactly. Times
-are CPU time of one thread, the best of several; the rows found are compared.
+Random unit vectors, as float32, float16 and int8 (bytes beside float32) on disk, in batches of
+queries. NumPy multiplies a batch by all vectors and selects by argpartition; usearch, where it is
+installed, searches exactly. Times are CPU time of one thread, the best of several; the rows found
+are compared.
 """
 
 from __future__ import annotations
