@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -198,6 +199,16 @@ def test_numbers_of_pairs(base: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["prediction"].to_numpy(), predictions)
     # the order of the texts matters, and so do their types
     assert not np.array_equal(model.predict([pair[::-1] for pair in pairs]), predictions)
+    for single in (["one two"], np.array(["one two"]), [None], [("a", "b"), "one"]):
+        with pytest.raises(DataError, match=r"row [01] \(from 0\): .*, expected a pair of texts"):
+            model.predict(single)
+    with pytest.raises(DataError, match="single texts, expected pairs of texts"):
+        model.predict(pa.array(["one two"]))
+    with pytest.raises(DataError, match="row 0 .* expected a pair of texts"):
+        model.evaluate(["one"], [1.0])
+    pq.write_table(table, tmp_path / "t.parquet")
+    paths = [str(tmp_path / "t.parquet")]
+    assert len(loaded.predict(paths, text_column=["x", "y"])) == len(TEXTS)
 
 
 def test_empty_null_and_long_texts_are_counted(classifier: tuple[BertClassifier, Path]) -> None:

@@ -207,8 +207,8 @@ class BertModel(LabelModel[BertState]):
         fields: Fields | None = None, like: RowReader | None = None, **more: Any,
     ) -> RowReader:  # fmt: skip
         """`_open` of any model, also of lists of pairs."""
-        named = dict(columns or {})
-        if self._reads_pairs(fields, like):
+        named, pairs = dict(columns or {}), self._reads_pairs(fields, like)
+        if pairs:
             names = fields.text if fields is not None else PAIR_NAMES
             examples, y = rows_with_columns(examples, y, names, self._label_name(fields))
             if "text" in named or fields is None:
@@ -217,7 +217,10 @@ class BertModel(LabelModel[BertState]):
                     raise SettingsError(
                         f"text_column is {named['text']!r}; expected the two columns of a pair"
                     )
-        return super()._open(examples, y, named, fields=fields, like=like, **more)
+        reader = super()._open(examples, y, named, fields=fields, like=like, **more)
+        if pairs and len(reader.fields.text) != len(PAIR_NAMES):
+            raise DataError(f"{reader.sources[0].name}: single texts, expected pairs of texts")
+        return reader
 
     def _reads_pairs(self, fields: Fields | None, like: RowReader | None) -> bool:
         """Whether `_open` gets pairs: a fitted model reads as it was fitted."""
