@@ -7,7 +7,7 @@ so that a product with a query's unit vector is their cosine. The setting "dense
     dtype    "float32" or "float16"
     column   of the corpus, that has the vectors
     model, digest  instead of a column: the name of the encoder, the path of a checkpoint, and the
-             digest of its weights, null where it has none
+             digest of what its vectors depend on, null where it has none
 
 A document whose text has no vector (all zeros, as of an empty text) is no hit.
 """

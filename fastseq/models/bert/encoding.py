@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, RowError, located, warn
 from fastseq.models.bert.checkpoint import (
@@ -105,6 +106,7 @@ class TextEncoder:
                 f"{checkpoint.path}: lower-casing of texts before the tokenizer (do_lower_case) is "
                 "not supported"
             )
+        self._config = config
         self.size = config.hidden
         self.max_length = limit_of(checkpoint, max_length)
         self.pooling = given.pooling
@@ -183,8 +185,8 @@ class TextEncoder:
             the end, with a warning; "error"; "split" encodes windows of `max_length` tokens, and
             averages their vectors by their numbers of tokens
 
-        Raises DataError: a text is not valid UTF-8, or too long with on_truncate="error";
-        SettingsError: an invalid parameter.
+        Raises DataError: a text is not valid UTF-8, or too long with on_truncate="error", or its
+        vector is not finite; SettingsError: an invalid parameter.
         """
         one_of("on_truncate", on_truncate, TRUNCATION)
         report = self.report = EncodeReport()
@@ -200,9 +202,9 @@ class TextEncoder:
     def encode_document(self, texts: Any) -> Float32:
         """`encode` with the checkpoint's prompt for documents or passages, where it has one.
         Truncated texts and those without a token are counted for `take_messages`, without a
-        warning."""
+        warning; whether vectors are finite is not checked."""
         prompts = (self.prompts[name] for name in _DOCUMENTS if name in self.prompts)
-        return self._encoded(texts, next(prompts, ""), "warn", self._documents)
+        return self._encoded(texts, next(prompts, ""), "warn", self._documents, None)
 
     def take_messages(self) -> list[str]:
         """The notices on the texts of `encode_document` since the last call."""
@@ -212,9 +214,15 @@ class TextEncoder:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what vectors depend on, in hexadecimal: the file of weights, the vocabulary
-        and the pooling. Raises DataError where the file cannot be read."""
-        own = [self.pooling, self.tokenizer.vocabulary]
-        found = sha256(json.dumps(own, sort_keys=True).encode())
+        and the options of the tokenizer, heads and activation, pooling and prompts; not of
+        `max_length`, since vectors with different limits can be compared. Raises DataError where
+        the file cannot be read."""
+        config = self._config
+        own = [
+            self.pooling, self.tokenizer.vocabulary, self.tokenizer.options, config.layers,
+            config.heads, config.is_tanh, config.epsilon, dict(self.prompts), self.default_prompt,
+        ]  # fmt: skip
+        found = sha256(json.dumps(own, sort_keys=True, default=asdict).encode())
         path = self.path / WEIGHTS
         try:
             with open(path, "rb") as file:
@@ -224,13 +232,19 @@ class TextEncoder:
             raise DataError(f"{path}: cannot be read ({reason(error)})") from error
         return found.hexdigest()
 
-    def _encoded(self, texts: Any, prompt: str, on_truncate: str, report: EncodeReport) -> Float32:
+    def _encoded(
+        self, texts: Any, prompt: str, on_truncate: str, report: EncodeReport,
+        kind: str | None = "float32",
+    ) -> Float32:  # fmt: skip
+        """`_vectors` of any texts; of one string float32[H]."""
         is_one = isinstance(texts, str)
         source = open_texts([texts] if is_one else texts)
         parts: list[Float32] = []
-        with source.located():
-            for part in source.slices():
-                parts.append(self._vectors(part, prompt, on_truncate, report))
+        row = 0
+        for part in source.slices():
+            with located(source.where, row):
+                parts.append(self._vectors(part, prompt, on_truncate, report, kind))
+            row += len(part)
         vectors = np.concatenate(parts) if parts else np.empty((0, self.size), np.float32)
         return vectors[0] if is_one else vectors
 
@@ -261,7 +275,7 @@ class TextEncoder:
         def found() -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
             for batch in reader.batches():
                 with located(batch.where):
-                    vectors = self._vectors(batch.text, start, on_truncate, report, np.nan)
+                    vectors = self._vectors(batch.text, start, on_truncate, report, kind, np.nan)
                 yield batch, {column: vectors}
 
         outputs = {column: f"vector<{TYPES_OF_VECTORS[kind]}>[{self.size}]"}
@@ -275,9 +289,11 @@ class TextEncoder:
         return self.prompts.get(string("prompt", prompt), prompt)
 
     def _vectors(
-        self, texts: Texts, prompt: str, on_truncate: str, report: EncodeReport, empty: float = 0.0
-    ) -> Float32:
-        """float32[D, H], of texts without a token filled with `empty`."""
+        self, texts: Texts, prompt: str, on_truncate: str, report: EncodeReport,
+        kind: str | None = "float32", empty: float = 0.0,
+    ) -> Float32:  # fmt: skip
+        """float32[D, H], of texts without a token filled with `empty`. Raises RowError for numbers
+        that are not finite as of the type `kind`; None: they are not checked."""
         tokens = self.tokenizer.encode(with_prompt(texts, prompt), self._team)
         lengths = np.diff(tokens.offsets)
         limit = self.max_length - SPECIAL
@@ -320,7 +336,22 @@ class TextEncoder:
         if self.normalize:
             norms = np.sqrt((vectors * vectors).sum(1))
             vectors /= np.maximum(norms, _SMALLEST)[:, None]
+        if kind is not None:
+            _check_numbers(vectors, kind, lengths > 0)
         return vectors
+
+
+def _check_numbers(vectors: Float32, kind: str, known: npt.NDArray[np.bool_]) -> None:
+    """Raise RowError for a vector of bool[D] `known` with a number that is not finite, or beyond
+    the type `kind`."""
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(vectors.astype(kind, copy=False)).all(axis=1)
+    wrong = known & ~finite
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        if np.isfinite(vectors[row]).all():
+            raise RowError(row, f"its vector has a number beyond {kind}, expected float32")
+        raise RowError(row, "its vector has a number that is not finite")
 
 
 def _count(number: int, noun: str) -> str:
