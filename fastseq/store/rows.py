@@ -81,6 +81,7 @@ class RowBatch:
     ids         the id column (pa.Array); None where the row number is the id
     kept        the columns to keep (pa.Table); None where there are none
     null_texts  rows whose text, whole list of tokens, or impacts are null
+    partly_null  rows of which any text column is null
     """
 
     first_row: int
@@ -99,6 +100,7 @@ class RowBatch:
     ids: Any = None
     kept: Any = None
     null_texts: int = 0
+    partly_null: int = 0
 
     def take(self, rows: Int64) -> RowBatch:
         """The ids, or row numbers, and the columns to keep of some rows of the batch; nulls for a
@@ -253,6 +255,7 @@ class RowReader:
                 ]
                 found["texts"] = texts_of(columns)
                 found["null_texts"] = null_rows([columns[number] for number in self._text_numbers])
+                found["partly_null"] = null_rows(columns, partly=True)
                 if len(columns) > 1:
                     found["column_starts"] = column_starts(columns)
             if fields.tokens is not None:

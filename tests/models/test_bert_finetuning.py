@@ -217,6 +217,21 @@ def test_numbers_of_pairs(base: Path, tmp_path: Path) -> None:
     assert len(loaded.predict(paths, text_column=["x", "y"])) == len(TEXTS)
 
 
+def test_empty_and_null_texts_of_pairs_are_counted(base: Path) -> None:
+    rows = pa.table({
+        "a": ["the cat", "", None, "dog", None], "b": ["a dog", "cat", "mat", None, ""],
+        "label": [1.0, 2.0, 3.0, 4.0, 5.0],
+    })  # fmt: skip
+    model = BertRegressor(base=base, pairs=True, epochs=1).fit(rows)
+    wanted = ["4 of 5 rows have an empty text (3 of them null): read as no tokens"]
+    assert model.report_["training"].messages() == wanted
+    model.evaluate(rows)
+    assert model.report_["data"].messages() == wanted
+    rows = rows.set_column(2, "label", pa.array([1.0, 2.0, 1e300, 4.0, 5.0]))
+    with pytest.raises(DataError, match=r"row 2 \(from 0\): the number 1e\+300 is beyond float32"):
+        BertRegressor(base=base, pairs=True, epochs=1).fit(rows)
+
+
 def test_empty_null_and_long_texts_are_counted(classifier: tuple[BertClassifier, Path]) -> None:
     model, _ = classifier
     long = "the cat sat on a mat " * 5
@@ -235,6 +250,11 @@ def test_labels_that_training_did_not_have(classifier: tuple[BertClassifier, Pat
     model, _ = classifier
     measures = model.evaluate(["the cat", "a dog"], ["cat", "cow"])
     assert measures["accuracy"] <= 0.5
+    assert measures["unknown_rate"] == 0
+    # special tokens are not counted
+    rate = model.evaluate(["the zebra", "a", "dog"], ["cat", "dog", "dog"])["unknown_rate"]
+    assert rate == model.report_["data"].unknown_rate == 1 / 4
+    measures = model.evaluate(["the cat", "a dog"], ["cat", "cow"])
     (message,) = model.report_["data"].messages()
     assert message == "1 of 2 rows have a label unseen in training: 'cow'"
     with pytest.raises(DataError, match="every label is unseen in training"):
