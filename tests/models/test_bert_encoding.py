@@ -99,6 +99,18 @@ def test_settings_of_sentence_transformers(tmp_path: Path) -> None:
     default = TextEncoder.load(tmp_path / "m")
     np.testing.assert_array_equal(default.encode("sat on"), encoder.encode("a sat on"))
     np.testing.assert_array_equal(default.encode("sat on", prompt=""), encoder.encode("sat on"))
+    # the default where queries and documents have no prompt of their own
+    for method in (default.encode_query, encoder.encode_document):
+        np.testing.assert_array_equal(method("sat on"), encoder.encode("a sat on"))
+    given = {"prompts": {"find": "the ", "corpus": "a "}, "default_prompt_name": "find"}
+    (tmp_path / "m" / "config_sentence_transformers.json").write_text(json.dumps(given))
+    both = TextEncoder.load(tmp_path / "m")
+    np.testing.assert_array_equal(both.encode_query("sat on"), encoder.encode("the sat on"))
+    np.testing.assert_array_equal(both.encode_document("sat on"), encoder.encode("a sat on"))
+    # a text without a token has no vector whatever the prompt
+    assert not both.encode_document(["", " \t", "\x00"]).any()
+    with pytest.raises(SettingsError, match=r"prompt has 7 tokens.*, and a text 7 at most"):
+        encoder.encode("cat", prompt="the cat sat on the")
     plain = TextEncoder.load(tmp_path / "m", normalize=False, pooling="mean", max_length=9)
     assert (plain.pooling, plain.normalize, plain.max_length) == ("mean", False, 9)
 
