@@ -81,6 +81,10 @@ class DenseModel:
     """
 
     def __init__(self, encoder: Any) -> None:
+        if isinstance(encoder, str | bytes | Path):
+            raise SettingsError(
+                f"{encoder!r:.80} is a path: load the encoder, as by fastseq.TextEncoder.load"
+            )
         self._encoder = encoder
         document, query = (getattr(encoder, name, None) for name in _SEVERAL)
         encode = getattr(encoder, "encode", None) or encoder
@@ -107,7 +111,14 @@ class DenseModel:
         return self._vectors(self._query, list(texts), "queries")
 
     def _vectors(self, encode: Encode, texts: list[str], what: str) -> Float32:
-        found = np.asarray(encode(texts), np.float32)
+        result = encode(texts)
+        try:
+            found = np.asarray(result, np.float32)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.name} returned a {type(result).__name__} that is not an array of numbers "
+                f"for {len(texts)} {what}: {error}"
+            ) from error
         if found.ndim != 2 or len(found) != len(texts) or not found.shape[1]:
             raise DataError(
                 f"{self.name} returned an array of shape {found.shape} for {len(texts)} {what}, "

@@ -200,7 +200,9 @@ def test_kinds_of_input(tmp_path: Path) -> None:
     np.testing.assert_array_equal(encoder.encode(column), encoder.encode(["the cat", "a dog"]))
     with pytest.raises(DataError, match="UTF-8"):
         encoder.encode(pa.array([b"a", b"\xff"]))
-    for wrong in ({"on_truncate": "cut"}, {"prompt": 3}):
+    with pytest.raises(SettingsError, match="cannot read texts from a bytes"):
+        encoder.encode(b"the cat")
+    for wrong in ({"on_truncate": "cut"}, {"prompt": 3}, {"prompt": "\ud800"}):
         with pytest.raises(SettingsError):
             encoder.encode("a", **wrong)
 

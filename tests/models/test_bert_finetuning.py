@@ -263,7 +263,7 @@ def test_labels_that_training_did_not_have(classifier: tuple[BertClassifier, Pat
         model.evaluate(["the cat"], [3])
 
 
-def test_bad_rows(base: Path) -> None:
+def test_bad_rows(base: Path, tmp_path: Path) -> None:
     pair = BertClassifier(base=base, pairs=True, epochs=1)
     with pytest.raises(
         DataError, match=r"no column 'b'; its columns: a \(string\), label \(string\)"
@@ -280,6 +280,9 @@ def test_bad_rows(base: Path) -> None:
         plain.fit(pa.table({"text": ["a", "b"], "label": [1.0, None]}))
     with pytest.raises(DataError, match="the value column 'label' is string, expected numbers"):
         plain.fit(TEXTS, LABELS)
+    pq.write_table(pa.table({"text": ["a"], "label": ["cow"]}), tmp_path / "v.parquet")
+    with pytest.raises(DataError, match=r"v\.parquet: every label is unseen in training"):
+        BertClassifier(base=base, epochs=1).fit(TEXTS, LABELS, valid=tmp_path / "v.parquet")
     with pytest.raises(DataError, match="nothing to tell apart"):
         BertClassifier(base=base, epochs=1).fit(TEXTS, ["one"] * len(TEXTS))
 

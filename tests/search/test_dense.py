@@ -300,6 +300,9 @@ def test_wrong_input(tmp_path: Path) -> None:
         (lambda: index.search_dense(v, 0), "k must be"),
         (lambda: index.search_dense(5), "queries must be"),
         (lambda: index.search_dense("w1", encoder=5), "an encoder must be"),
+        (lambda: index.search_dense("w1", encoder="m"), "'m' is a path: load the encoder"),
+        (lambda: Index.build(["w1"], tmp_path / "x", dense=tmp_path), "is a path: load"),
+        (lambda: index.search_hybrid("w1", 10**20, vectors=v), "does not fit in memory"),
         (lambda: index.add(table({9: [1, 2]}), dense=encode), "it needs no encoder"),
         (lambda: index.search_hybrid("w1", vectors=v, fusion="max"), "fusion is 'max'"),
         (lambda: index.search_hybrid("w1", vectors=v, weight=2), "weight must be"),
@@ -332,6 +335,8 @@ def test_wrong_input(tmp_path: Path) -> None:
         index.search_dense(np.array([[1, 1], [np.nan, 1]]))
     with pytest.raises(DataError, match=r"returned an array of shape \(1,\) for 1 documents"):
         Index.build(["w1"], tmp_path / "x", dense=lambda texts: np.ones(len(texts)))
+    with pytest.raises(DataError, match="returned a list that is not an array of numbers for 1 "):
+        Index.build(["w1"], tmp_path / "x", dense=lambda texts: [["a"]] * len(texts))
     with pytest.raises(DataError, match="not finite"):
         Index.build(["w1"], tmp_path / "x", dense=lambda texts: np.full((len(texts), 2), np.nan))
     assert not (tmp_path / "x").exists()

@@ -271,6 +271,8 @@ class TextEncoder:
 
         one_of("on_truncate", on_truncate, TRUNCATION)
         one_of("kind", kind, TYPES_OF_VECTORS)
+        if not string("column", column):
+            raise SettingsError("the column of vectors needs a name")
         report = self.report = EncodeReport()
         start = self._prompt(prompt)
 

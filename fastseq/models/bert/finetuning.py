@@ -174,6 +174,8 @@ class BertModel(LabelModel[BertState]):
         if valid is not None:
             valid_reader = self._open_valid(valid, columns, reader)
             held_out = encoder.read(valid_reader, backend.team, memory)
+            if held_out.targets is not None:
+                held_out.check_known(valid_reader.sources[0].name)
         network = self._network(config, encoder, backend)
         network.load(checkpoint)
         learned = BertState(network, reader.fields, encoder, config)

@@ -146,14 +146,17 @@ class Examples:
         """int64[B]"""
         return np.diff(self.offsets)
 
-    def check_known(self) -> None:
-        """Raise DataError unless training had all targets of some sequence."""
+    def check_known(self, source: str) -> None:
+        """Raise DataError, which names the `source`, unless training had all targets of some
+        sequence."""
         assert self.targets is not None
         known = self.targets >= 0
         if len(self.targets) != len(self):
             known = np.logical_and.reduceat(known, self.offsets[:-1])
         if not known.any():
-            raise DataError(f"every {self.report.what} is unseen in training: nothing to measure")
+            raise DataError(
+                f"{source}: every {self.report.what} is unseen in training: nothing to measure"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
