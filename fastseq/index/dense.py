@@ -27,14 +27,14 @@ from fastseq.kernels.vectors.dense import unit_rows
 from fastseq.settings import one_of
 from fastseq.store.container import ContainerWriter
 from fastseq.store.files import SpillFile
-from fastseq.types import Float32, Texts, UInt32
+from fastseq.types import Float32, Texts, UInt32, VectorRows
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch
 
 DTYPES = ("float32", "float16")
 _HELD = 8 << 20  # bytes of vectors in memory before they are moved to a file
-ROWS = 4096  # copied at a time
+ROWS = 4096  # at a time
 _SEVERAL = ("encode_document", "encode_query")  # of encoders with prompts for both
 
 Encode = Callable[[list[str]], Any]
@@ -169,15 +169,16 @@ class DenseBuild(NamedTuple):
     size: int | None = None
     column: str | None = None
 
-    def vectors_of(self, batch: RowBatch, texts: Callable[[], Texts]) -> Float32:
-        """float32[rows, H]; H is 0 where no row has a vector and the dimensions are not known.
+    def vectors_of(self, batch: RowBatch, texts: Callable[[], Texts]) -> VectorRows:
+        """The vectors of a batch; H is 0 where no row has one and the dimensions are not known.
 
         texts : those of the rows
         """
         if self.model is None:
             assert batch.vectors is not None
             return batch.vectors
-        return self.model.documents(texts())
+        found = self.model.documents(texts())
+        return VectorRows(found, np.arange(len(found)))
 
     def settings(self, size: int) -> DenseSettings:
         """The setting of the index."""
@@ -249,26 +250,27 @@ class VectorBuilder:
         Raises DataError for vectors of another length, and a number that is not finite.
         """
         found = self._build.vectors_of(batch, texts)
-        if self.size is None and found.shape[1]:
-            self.size = found.shape[1]
-            if self.rows:  # without vectors
-                self._hold(np.zeros((self.rows, self.size), self._dtype))
-        if found.shape[1] != (self.size or 0):
-            if found.shape[1] or self._build.column is None:
-                raise DataError(
-                    f"{batch.where(0)}: a vector of {found.shape[1]} numbers, but those of the "
-                    f"index have {self.size}"
-                )
-            found = np.zeros((len(found), self.size or 0), np.float32)
-        units = unit_rows(found)
-        if units is None:
-            row = int(np.argmin(np.isfinite(found).all(axis=1)))
-            raise DataError(f"{batch.where(row)}: its vector has a number that is not finite")
-        none = np.flatnonzero(~units.any(axis=1))
-        self._missing.append((self.rows + none).astype(np.uint32))
-        self.rows += len(units)
-        if self.size is not None:
-            self._hold(units.astype(self._dtype))
+        width = found.values.shape[1]
+        if self.size is None and width:
+            self.size = width
+            for first in range(0, self.rows, ROWS):  # without vectors
+                self._hold(np.zeros((min(ROWS, self.rows - first), self.size), self._dtype))
+        if width != (self.size or 0) and (width or self._build.column is None):
+            raise DataError(
+                f"{batch.where(0)}: a vector of {width} numbers, but those of the index have "
+                f"{self.size}"
+            )
+        for first in range(0, len(found), ROWS):
+            some = found.dense(first, first + ROWS, self.size or 0)
+            units = unit_rows(some)
+            if units is None:
+                row = first + int(np.argmin(np.isfinite(some).all(axis=1)))
+                raise DataError(f"{batch.where(row)}: its vector has a number that is not finite")
+            none = np.flatnonzero(~units.any(axis=1))
+            self._missing.append((self.rows + none).astype(np.uint32))
+            self.rows += len(units)
+            if self.size is not None:
+                self._hold(units.astype(self._dtype))
 
     def _hold(self, vectors: npt.NDArray[Any]) -> None:
         self._parts.append(vectors)
