@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 import fastseq
 from fastseq import BertClassifier, BertRegressor
 from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.models.bert import finetuning
 from fastseq.models.bert.finetuning import BertModel, BertTask
 from fastseq.models.data.batches import take
 from tests.bert_checkpoints import CONFIG, write_checkpoint
@@ -215,6 +216,29 @@ def test_numbers_of_pairs(base: Path, tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "t.parquet")
     paths = [str(tmp_path / "t.parquet")]
     assert len(loaded.predict(paths, text_column=["x", "y"])) == len(TEXTS)
+
+
+def test_evaluation_holds_one_part_at_a_time(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = pa.table({"text": TEXTS, "label": SCORES})
+    model = BertRegressor(base=base, epochs=1).fit(part)
+    whole, steps = model.evaluate(part), []
+    read, predict = BertModel._encoded, finetuning.predicted
+
+    def encoded(*given: Any) -> Any:
+        for each in read(*given):
+            steps.append("read")
+            yield each
+
+    def predicted(*given: Any) -> Any:
+        steps.append("predict")
+        return predict(*given)
+
+    monkeypatch.setattr(BertModel, "_encoded", encoded)
+    monkeypatch.setattr(finetuning, "predicted", predicted)
+    assert model.evaluate(pa.concat_tables([part] * 3)) == pytest.approx(whole)
+    assert steps == ["read", "predict"] * 3
+    with pytest.raises(DataError, match="there are no rows"):
+        model.evaluate(part.slice(0, 0))
 
 
 def test_empty_and_null_texts_of_pairs_are_counted(base: Path) -> None:

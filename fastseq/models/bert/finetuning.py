@@ -12,7 +12,7 @@ a linear schedule after a warm-up, gradients clipped to norm 1.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -358,10 +358,10 @@ class BertRegressor(BertModel):
         columns = self._named_columns(text_column=text_column, label_column=label_column)
         reader = self._open(examples, y, columns, fields=learned.fields)
         report = learned.reports["data"] = ReadReport()
-        parts = [texts for _, texts in self._encoded(learned, reader, report)]
-        if not any(map(len, parts)):
+        found = measured(learned, (texts for _, texts in self._encoded(learned, reader, report)))
+        if found is None:
             raise DataError(f"{reader.sources[0].name}: there are no rows: nothing to measure")
-        return measured(learned, parts)
+        return found
 
     def score(self, examples: Any, y: Any = None) -> float:
         """The coefficient of determination, R². Raises as `evaluate`."""
@@ -402,11 +402,17 @@ def predicted(learned: BertState, texts: Examples) -> Float32:
     return out
 
 
-def measured(learned: BertState, parts: Sequence[Examples]) -> dict[str, float]:
-    """The measures of BertRegressor.evaluate, of examples with numbers."""
-    expected = np.concatenate([part.scores for part in parts if part.scores is not None])
-    found = np.concatenate([predicted(learned, part) for part in parts]).astype(np.float64)
-    wanted = expected.astype(np.float64)
+def measured(learned: BertState, parts: Iterable[Examples]) -> dict[str, float] | None:
+    """The measures of BertRegressor.evaluate, of examples with numbers; None of none. Only the
+    numbers of each part are held."""
+    both = [np.zeros((2, 0))]
+    for part in parts:
+        assert part.scores is not None or not len(part)
+        if part.scores is not None:
+            both.append(np.stack([predicted(learned, part), part.scores]).astype(np.float64))
+    found, wanted = np.concatenate(both, axis=1)
+    if not len(found):
+        return None
     errors = np.square(found - wanted)
     spread = np.square(wanted - wanted.mean()).sum()
     return {
