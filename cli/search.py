@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastseq.errors import DataError, SettingsError, printable, quoted
+from fastseq.settings import real, whole
 from fastseq.text.weighting import (
     MODELS,
     BM25Parameters,
@@ -317,7 +318,13 @@ def search(
     _refuse("--dense", dense, of_words | {
         "--expand": vectors, "--feedback": feedback, "--field": fields, "--syntax": syntax,
         "--operator": operator != "or", "--synonyms": synonyms, "--model": model,
+        "--field-b": field_b,
+        **{f"--{name.replace('_', '-')}": value is not None for name, value in weighting.items()},
     })  # fmt: skip
+    if hybrid_weight is not None:
+        real("--hybrid-weight", hybrid_weight, lambda w: 0 <= w <= 1, "a number from 0 to 1")
+    if hybrid_depth is not None:
+        whole("--hybrid-depth", hybrid_depth, 1)
     if hybrid is None and not (hybrid_weight is None and hybrid_depth is None):
         raise click.UsageError("--hybrid-weight and --hybrid-depth require --hybrid")
     if dense_model is not None and not dense and hybrid is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -112,6 +112,47 @@ class RawWords:
 
 
 Label = str | int | bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorRows:
+    """The vectors of D rows, of which some may have none.
+
+    values  float32[V, H]
+    places  int64[D]  the number of each row's vector; -1 for a row without
+    """
+
+    values: Float32
+    places: Int64
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, rows: Int64) -> VectorRows:
+        """Those of some rows."""
+        places = self.places[rows]
+        there = places >= 0
+        return VectorRows(self.values[places[there]], np.where(there, np.cumsum(there) - 1, -1))
+
+    @staticmethod
+    def joined(parts: Sequence[VectorRows]) -> VectorRows:
+        """The rows of several, of one length of vectors, after each other."""
+        starts = offsets_of([len(part.values) for part in parts]).tolist()
+        places = [
+            np.where(part.places < 0, -1, part.places + start)
+            for part, start in zip(parts, starts, strict=False)
+        ]
+        return VectorRows(np.concatenate([part.values for part in parts]), np.concatenate(places))
+
+    def dense(self, start: int, stop: int, size: int) -> Float32:
+        """float32[stop - start, size] of rows [start, stop), with zeros for one without. `size` is
+        H, or anything where no row has a vector."""
+        places = self.places[start:stop]
+        found = np.zeros((len(places), size), np.float32)
+        there = places >= 0
+        if there.any():
+            found[there] = self.values[places[there]]
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,7 +7,7 @@ so that a product with a query's unit vector is their cosine. The setting "dense
     dtype    "float32", "float16", or "int8": float32 with codes
     column   of the corpus, that has the vectors
     model, digest  instead of a column: the name of the encoder, the path of a checkpoint, and the
-             digest of its weights, null where it has none
+             digest of what its vectors depend on, null where it has none
 
 The code of a vector v is its bytes q in 255 steps, v ≈ low + scale · q (kernels/nn/words.py), with
 an upper bound of the distance |v - low - scale · q|: what a product with bytes can be wrong by, so
@@ -32,7 +32,7 @@ from fastseq.kernels.vectors.dense import unit_rows
 from fastseq.settings import one_of
 from fastseq.store.container import ContainerWriter
 from fastseq.store.files import SpillFile
-from fastseq.types import Float32, Texts, UInt8, UInt32
+from fastseq.types import Float32, Texts, UInt8, UInt32, VectorRows
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch
@@ -41,7 +41,7 @@ DTYPES = ("float32", "float16", "int8")
 WITH_CODES = "int8"
 _ABOVE, _LEAST = 1 + 1e-6, 1e-7  # rounding of a distance to float32 stays above it
 _HELD = 8 << 20  # bytes of vectors in memory before they are moved to a file
-ROWS = 4096  # copied at a time
+ROWS = 4096  # at a time
 _SEVERAL = ("encode_document", "encode_query")  # of encoders with prompts for both
 
 Encode = Callable[[list[str]], Any]
@@ -98,6 +98,10 @@ class DenseModel:
     """
 
     def __init__(self, encoder: Any) -> None:
+        if isinstance(encoder, str | bytes | Path):
+            raise SettingsError(
+                f"{encoder!r:.80} is a path: load the encoder, as by fastseq.TextEncoder.load"
+            )
         self._encoder = encoder
         document, query = (getattr(encoder, name, None) for name in _SEVERAL)
         encode = getattr(encoder, "encode", None) or encoder
@@ -124,7 +128,14 @@ class DenseModel:
         return self._vectors(self._query, list(texts), "queries")
 
     def _vectors(self, encode: Encode, texts: list[str], what: str) -> Float32:
-        found = np.asarray(encode(texts), np.float32)
+        result = encode(texts)
+        try:
+            found = np.asarray(result, np.float32)
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                f"{self.name} returned a {type(result).__name__} that is not an array of numbers "
+                f"for {len(texts)} {what}: {error}"
+            ) from error
         if found.ndim != 2 or len(found) != len(texts) or not found.shape[1]:
             raise DataError(
                 f"{self.name} returned an array of shape {found.shape} for {len(texts)} {what}, "
@@ -175,15 +186,16 @@ class DenseBuild(NamedTuple):
     size: int | None = None
     column: str | None = None
 
-    def vectors_of(self, batch: RowBatch, texts: Callable[[], Texts]) -> Float32:
-        """float32[rows, H]; H is 0 where no row has a vector and the dimensions are not known.
+    def vectors_of(self, batch: RowBatch, texts: Callable[[], Texts]) -> VectorRows:
+        """The vectors of a batch; H is 0 where no row has one and the dimensions are not known.
 
         texts : those of the rows
         """
         if self.model is None:
             assert batch.vectors is not None
             return batch.vectors
-        return self.model.documents(texts())
+        found = self.model.documents(texts())
+        return VectorRows(found, np.arange(len(found)))
 
     def settings(self, size: int) -> DenseSettings:
         """The setting of the index."""
@@ -255,26 +267,27 @@ class VectorBuilder:
         Raises DataError for vectors of another length, and a number that is not finite.
         """
         found = self._build.vectors_of(batch, texts)
-        if self.size is None and found.shape[1]:
-            self.size = found.shape[1]
-            if self.rows:  # without vectors
-                self._hold(np.zeros((self.rows, self.size), self._dtype))
-        if found.shape[1] != (self.size or 0):
-            if found.shape[1] or self._build.column is None:
-                raise DataError(
-                    f"{batch.where(0)}: a vector of {found.shape[1]} numbers, but those of the "
-                    f"index have {self.size}"
-                )
-            found = np.zeros((len(found), self.size or 0), np.float32)
-        units = unit_rows(found)
-        if units is None:
-            row = int(np.argmin(np.isfinite(found).all(axis=1)))
-            raise DataError(f"{batch.where(row)}: its vector has a number that is not finite")
-        none = np.flatnonzero(~units.any(axis=1))
-        self._missing.append((self.rows + none).astype(np.uint32))
-        self.rows += len(units)
-        if self.size is not None:
-            self._hold(units.astype(self._dtype))
+        width = found.values.shape[1]
+        if self.size is None and width:
+            self.size = width
+            for first in range(0, self.rows, ROWS):  # without vectors
+                self._hold(np.zeros((min(ROWS, self.rows - first), self.size), self._dtype))
+        if width != (self.size or 0) and (width or self._build.column is None):
+            raise DataError(
+                f"{batch.where(0)}: a vector of {width} numbers, but those of the index have "
+                f"{self.size}"
+            )
+        for first in range(0, len(found), ROWS):
+            some = found.dense(first, first + ROWS, self.size or 0)
+            units = unit_rows(some)
+            if units is None:
+                row = first + int(np.argmin(np.isfinite(some).all(axis=1)))
+                raise DataError(f"{batch.where(row)}: its vector has a number that is not finite")
+            none = np.flatnonzero(~units.any(axis=1))
+            self._missing.append((self.rows + none).astype(np.uint32))
+            self.rows += len(units)
+            if self.size is not None:
+                self._hold(units.astype(self._dtype))
 
     def _hold(self, vectors: npt.NDArray[Any]) -> None:
         self._parts.append(vectors)

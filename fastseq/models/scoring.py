@@ -323,8 +323,7 @@ class ScoringState(LabelState):
 
 @dataclass(eq=False)
 class LabelTask(NetworkTask[LS]):
-    """The training of a classifier or a tagger. Raises DataError if every target to validate on is
-    unseen in training."""
+    """The training of a classifier or a tagger."""
 
     train: Examples
     valid: Examples | None
@@ -334,7 +333,6 @@ class LabelTask(NetworkTask[LS]):
     def __post_init__(self) -> None:
         self.learned.reports["training"] = self.train.report
         if self.valid is not None:
-            self.valid.check_known()
             self.learned.reports["validation"] = self.valid.report
         self._bucketed = BucketedBatches(self.train.offsets, self.batch_size, self.seed)
 
@@ -530,6 +528,7 @@ class ScoringModel(TextModel[ScoringState], LabelModel[ScoringState]):
         if valid is not None:
             valid_reader = self._open_valid(valid, columns, reader)
             held_out = encoder.read(valid_reader, memory)
+            held_out.check_known(valid_reader.sources[0].name)
 
         def build(size: int) -> ScoringState:
             return ScoringState(self._network(encoder, size, backend), reader.fields, encoder)

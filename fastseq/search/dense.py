@@ -419,6 +419,8 @@ def check_hybrid(
     k, depth = whole("k", k, 1, below=1 << 128), whole("depth", depth, 1)
     if vectors is not None and len(vectors) != len(texts):
         raise SettingsError(f"{len(vectors)} vectors for {len(texts)} queries")
+    if k * max(len(texts), 1) > MOST_HITS:
+        raise SettingsError(f"k of {k} for {len(texts)} queries does not fit in memory")
     return texts, min(max(k, depth), max(documents, 1))
 
 

@@ -15,7 +15,7 @@ from fastseq.store.columns import INDEX_NAME
 from fastseq.store.ids import id_list
 from fastseq.store.impacts import Impacts
 from fastseq.store.rows import MAX_BYTES, Corpus, RowBatch
-from fastseq.types import Texts, offsets_of, ranges
+from fastseq.types import Texts, VectorRows, offsets_of, ranges
 
 
 class Documents(Protocol):
@@ -255,7 +255,7 @@ def _selected(batch: RowBatch, rows: Any) -> RowBatch:
         texts=None if batch.texts is None else _chosen(batch.texts, rows),
         column_starts=None if starts is None else starts[rows],
         impacts=impacts,
-        vectors=None if batch.vectors is None else batch.vectors[rows],
+        vectors=None if batch.vectors is None else batch.vectors.take(rows),
         ids=batch.ids.take(at),
         kept=batch.kept.take(at),
     )
@@ -279,10 +279,11 @@ def _joined(batches: Sequence[RowBatch], first_row: int) -> RowBatch:
         texts=_concatenated(texts) if texts else None,
         column_starts=np.concatenate(starts) if starts else None,
         impacts=_joined_impacts(impacts) if impacts else None,
-        vectors=np.concatenate(vectors) if vectors else None,
+        vectors=VectorRows.joined(vectors) if vectors else None,
         ids=pa.concat_arrays([batch.ids for batch in batches]),
         kept=pa.concat_tables([batch.kept for batch in batches]),
         null_texts=sum(batch.null_texts for batch in batches),
+        partly_null=sum(batch.partly_null for batch in batches),
     )
 
 

@@ -360,11 +360,14 @@ def first_null(array: pa.Array) -> int:
     return int(np.argmax(is_null(array)))
 
 
-def null_rows(parts: Sequence[pa.Array]) -> int:
-    """The number of rows of which all parts, of one or several columns, are null."""
-    if not all(part.null_count for part in parts):
+def null_rows(parts: Sequence[pa.Array], partly: bool = False) -> int:
+    """The number of rows of which all parts, of one or several columns, are null; `partly`: of
+    which any is."""
+    counts = [part.null_count for part in parts]
+    if not (any if partly else all)(counts):
         return 0
-    return int(np.logical_and.reduce([is_null(part) for part in parts]).sum())
+    combine = np.logical_or if partly else np.logical_and
+    return int(combine.reduce([is_null(part) for part in parts]).sum())
 
 
 def texts_of(parts: Sequence[pa.Array]) -> Texts:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from fastseq.errors import RowError, quoted
 from fastseq.store.arrays import element_type, first_null, list_offsets, plain, plain_type
-from fastseq.types import Float32
+from fastseq.types import VectorRows
 
 EXPECTED = "lists of numbers"
 
@@ -21,8 +21,8 @@ def is_vector(kind: pa.DataType) -> bool:
     return bool(t.is_integer(element) or t.is_floating(element) or t.is_null(element))
 
 
-def read_vectors(array: pa.Array, name: str, size: int | None) -> Float32:
-    """float32[D, H], the vectors of a column; zeros for a null or an empty list.
+def read_vectors(array: pa.Array, name: str, size: int | None) -> VectorRows:
+    """The vectors of a column, float32[V, H]; a null or an empty list is a row without.
 
     name : of the column, for messages
     size : H; None for the length of the first vector, 0 where there is none
@@ -31,8 +31,9 @@ def read_vectors(array: pa.Array, name: str, size: int | None) -> Float32:
     float32.
     """
     kind = plain_type(array.type)
+    places = np.full(len(array), -1, np.int64)
     if pa.types.is_null(kind):
-        return np.zeros((len(array), size or 0), np.float32)
+        return VectorRows(np.zeros((0, size or 0), np.float32), places)
     array = plain(array, kind)
     offsets = list_offsets(array)
     lengths = np.diff(offsets)
@@ -48,11 +49,12 @@ def read_vectors(array: pa.Array, name: str, size: int | None) -> Float32:
     if elements.null_count:
         row = int(np.searchsorted(offsets, first_null(elements), "right")) - 1
         raise RowError(row, f"{where} has a null")
-    found = np.zeros((len(array), size), np.float32)
     numbers = elements.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):
-        found[there] = numbers.reshape(len(there), size).astype(np.float32)
+        found = numbers.reshape(len(there), size).astype(np.float32)
     finite = np.isfinite(found).all(axis=1)
     if not finite.all():
-        raise RowError(int(np.argmin(finite)), f"{where} has a number that is not finite")
-    return found
+        row = int(there[np.argmin(finite)])
+        raise RowError(row, f"{where} has a number that is not finite")
+    places[there] = np.arange(len(there))
+    return VectorRows(found, places)

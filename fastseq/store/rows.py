@@ -53,7 +53,7 @@ from fastseq.store.dense import read_vectors
 from fastseq.store.ids import id_type, plain_ids
 from fastseq.store.impacts import FLOAT, Impacts, impact_bytes, kind_of_weights, read_impacts
 from fastseq.store.sources import FileSource, Source
-from fastseq.types import Categories, Float32, Float64, Int64, Texts, offsets_of, ranges
+from fastseq.types import Categories, Float64, Int64, Texts, VectorRows, offsets_of, ranges
 
 MAX_BYTES = 2 << 20  # of strings in a batch
 _JOINED = "\0joined "  # begins the name, in a part, of a text column that is lists
@@ -76,11 +76,12 @@ class RowBatch:
     tags        one for each token, none missing
     values      float64[D, C], finite
     impacts     the terms of the D rows with their weights
-    vectors     float32[D, H], zeros for a null; H is 0 where the first vector is still to come
+    vectors     of the D rows; H is 0 where the first vector is still to come
     series      the series of each row, none missing; None where each file is one
     ids         the id column (pa.Array); None where the row number is the id
     kept        the columns to keep (pa.Table); None where there are none
     null_texts  rows whose text, whole list of tokens, or impacts are null
+    partly_null  rows of which any text column is null
     """
 
     first_row: int
@@ -94,11 +95,12 @@ class RowBatch:
     tags: Categories | None = None
     values: Float64 | None = None
     impacts: Impacts | None = None
-    vectors: Float32 | None = None
+    vectors: VectorRows | None = None
     series: Categories | None = None
     ids: Any = None
     kept: Any = None
     null_texts: int = 0
+    partly_null: int = 0
 
     def take(self, rows: Int64) -> RowBatch:
         """The ids, or row numbers, and the columns to keep of some rows of the batch; nulls for a
@@ -253,6 +255,7 @@ class RowReader:
                 ]
                 found["texts"] = texts_of(columns)
                 found["null_texts"] = null_rows([columns[number] for number in self._text_numbers])
+                found["partly_null"] = null_rows(columns, partly=True)
                 if len(columns) > 1:
                     found["column_starts"] = column_starts(columns)
             if fields.tokens is not None:

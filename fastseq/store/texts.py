@@ -80,7 +80,7 @@ def open_texts(source: Any, text_columns: str | Sequence[str] | None = None) -> 
             raise DataError(f"a column of type {column.type}, expected strings")
         only = Corpus.open(pa.table([column], ["text"]), None, "text", ())
         return TextSource(lambda: (batch.text for batch in only.batches(SLICE_BYTES)), _row)
-    if not isinstance(source, Iterable):
+    if not isinstance(source, Iterable) or isinstance(source, bytes | bytearray):
         raise SettingsError(
             f"cannot read texts from a {type(source).__name__}; expected strings, an Arrow column, "
             "a table or Parquet"

@@ -41,7 +41,12 @@ DATA = {
     "corpus": "the words of the corpus are",
     "valid": "the words held out are",
     "start": "the vectors to start from are",
+    "data": "the training or validation data are",
+    "data.base": "the weights of base=… are",
+    "vocabulary, labels and scale": "the vocabulary, labels or scale of the training data are",
 }
+# settings that depend on the data
+_OF_DATA = ("data", "parameters")
 
 _HISTORY = "history/"
 _COUNTS = ("epoch", "step")
@@ -225,8 +230,8 @@ class Checkpoint:
         saved = folder.settings.get("training", {})
         then = {k: v for k, v in saved.items() if k not in may_change}
         change = " (only epochs and patience may change)" if "optimiser" in training else ""
-        refuse_other(self.path, folder.settings["identity"], self.identity, change)
-        refuse_other(self.path, then, now, change)
+        before, after = folder.settings["identity"] | then, self.identity | as_json(now)
+        refuse_other(self.path, before, after, change)
         return state, arrays
 
     def mark_diverged(self, training: Mapping[str, Any]) -> None:
@@ -246,14 +251,13 @@ def refuse_other(
     """
     were, are = dict(_flat(dict(before))), dict(_flat(as_json(dict(after))))
     # settings first: with another one the data look different, too
-    for name in sorted(were.keys() | are.keys(), key=lambda name: (name in DATA, name)):
+    for name in sorted(were.keys() | are.keys(), key=lambda name: (_is_of_data(name), name)):
         was, now = were.get(name, "not set"), are.get(name, "not set")
         if was == now:
             continue
-        if name in DATA:
-            raise SettingsError(
-                f"{path}: cannot resume: {DATA[name]} not what they were in that run"
-            )
+        known = DATA.get(name, DATA["data"] if name.startswith("data.") else None)
+        if known is not None:
+            raise SettingsError(f"{path}: cannot resume: {known} not what they were in that run")
         raise SettingsError(
             f"{path}: cannot resume: {name} was {_brief(was)} in that run, now {_brief(now)}; "
             f"expected the same settings and data{change}"
@@ -311,6 +315,10 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(inner, f"{name}.{key}" if name else key)
     else:
         yield name, value
+
+
+def _is_of_data(name: str) -> bool:
+    return name in DATA or name.partition(".")[0] in _OF_DATA
 
 
 def _brief(value: Any) -> str:

@@ -104,7 +104,9 @@ def test_wrong_input(run: Run, write: Write, index: str) -> None:
         (("-i", index, "--hybrid", "rrf", "--sort", "year"), "cannot be combined with --sort"),
         (("-i", index, "--hybrid-weight", "1"), "require --hybrid"),
         (("-i", index, "--dense-model", "model"), "requires --dense or --hybrid"),
-        (("-i", index, "--hybrid", "rrf", "--hybrid-weight", "2"), "from 0 to 1"),
+        (("-i", index, "--hybrid", "rrf", "--hybrid-weight", "2"), "--hybrid-weight must be a num"),
+        (("-i", index, "--hybrid", "rrf", "--hybrid-depth", "0"), "--hybrid-depth must be a whole"),
+        (("-i", index, "--dense", "--k1", "2"), "--dense cannot be combined with --k1"),
         (("-i", index, "--dense", "--dense-model", "plain"), "config.json"),
     ]:
         assert match in run("search", "cat", *words).error, words

@@ -80,6 +80,7 @@ def test_wrong_input(run: Run, write: Write) -> None:
     assert "16 positions" in run(*embed, "--max-length", "99").error
     assert "body" in run(*embed, "--text-column", "body").error
     assert "'id'" in run(*embed, "--vector-column", "id").error
+    assert "needs a name" in run(*embed, "--vector-column", "").error
     pieces = [*(f"w{i}" for i in range(99)), "[UNK]", "[CLS]", "[SEP]"]
     Path("model/vocab.txt").write_text("\n".join(pieces))
     assert "tokens, the weights" in run(*embed).error

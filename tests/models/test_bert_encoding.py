@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from fastseq import Index
 from fastseq.errors import DataError, FastseqWarning, FormatError, SettingsError
 from fastseq.models.bert.encoding import TextEncoder
 from fastseq.nn import precisions
+from fastseq.store import texts as texts_store
+from fastseq.store.rows import Corpus
 from tests.bert_checkpoints import CONFIG, PIECES, hidden_of, weights_of, write_checkpoint
 
 CLS, SEP = PIECES.index("[CLS]"), PIECES.index("[SEP]")
@@ -95,8 +99,43 @@ def test_settings_of_sentence_transformers(tmp_path: Path) -> None:
     default = TextEncoder.load(tmp_path / "m")
     np.testing.assert_array_equal(default.encode("sat on"), encoder.encode("a sat on"))
     np.testing.assert_array_equal(default.encode("sat on", prompt=""), encoder.encode("sat on"))
+    # the default where queries and documents have no prompt of their own
+    for method in (default.encode_query, encoder.encode_document):
+        np.testing.assert_array_equal(method("sat on"), encoder.encode("a sat on"))
+    given = {"prompts": {"find": "the ", "corpus": "a "}, "default_prompt_name": "find"}
+    (tmp_path / "m" / "config_sentence_transformers.json").write_text(json.dumps(given))
+    both = TextEncoder.load(tmp_path / "m")
+    np.testing.assert_array_equal(both.encode_query("sat on"), encoder.encode("the sat on"))
+    np.testing.assert_array_equal(both.encode_document("sat on"), encoder.encode("a sat on"))
+    # a text without a token has no vector whatever the prompt
+    assert not both.encode_document(["", " \t", "\x00"]).any()
+    with pytest.raises(SettingsError, match=r"prompt has 7 tokens.*, and a text 7 at most"):
+        encoder.encode("cat", prompt="the cat sat on the")
     plain = TextEncoder.load(tmp_path / "m", normalize=False, pooling="mean", max_length=9)
     assert (plain.pooling, plain.normalize, plain.max_length) == ("mean", False, 9)
+
+
+def test_digest_is_of_what_vectors_depend_on(tmp_path: Path) -> None:
+    def digest(name: str, config: dict[str, object] = CONFIG, **more: object) -> str:
+        write_checkpoint(tmp_path / name, config, pooling="mean", limit=8)
+        for file, content in more.items():
+            (tmp_path / name / f"{file}.json").write_text(json.dumps(content))
+        return TextEncoder.load(tmp_path / name).digest
+
+    prompts = {"prompts": {"query": "the "}}
+    digests = [
+        digest("plain"), digest("heads", {**CONFIG, "num_attention_heads": 4}),
+        digest("activation", {**CONFIG, "hidden_act": "gelu_new"}),
+        digest("epsilon", {**CONFIG, "layer_norm_eps": 1e-5}),
+        digest("case", tokenizer_config={"do_lower_case": False}),
+        digest("prompts", config_sentence_transformers=prompts),
+        digest("default", config_sentence_transformers={**prompts, "default_prompt_name": "query"}),
+    ]  # fmt: skip
+    assert len(set(digests)) == len(digests)
+    assert digest("dropout", {**CONFIG, "hidden_dropout_prob": 0.0}) == digests[0]
+    plain = tmp_path / "plain"
+    assert TextEncoder.load(plain, max_length=5).digest == digests[0]
+    assert TextEncoder.load(plain, pooling="max").digest not in digests
 
 
 def test_texts_beyond_the_limit(tmp_path: Path) -> None:
@@ -130,6 +169,28 @@ def test_texts_beyond_the_limit(tmp_path: Path) -> None:
         encoder.encode(texts, on_truncate="error")
 
 
+def test_vectors_that_are_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = weights_of(CONFIG)
+    weights["embeddings.word_embeddings.weight"][PIECES.index("mat")] = np.nan
+    write_checkpoint(tmp_path / "nan", weights=weights)
+    large = weights_of(CONFIG)
+    large["encoder.layer.1.output.LayerNorm.weight"] *= 1e5
+    write_checkpoint(tmp_path / "large", weights=large)
+    spoilt, encoder = (TextEncoder.load(tmp_path / name) for name in ("nan", "large"))
+    monkeypatch.setattr(texts_store, "SLICE_BYTES", 4)  # rows count over slices
+    with pytest.raises(DataError, match=r"row 2 \(from 0\): its vector has a number that is not f"):
+        spoilt.encode(["a cat", "the dog", "mat"])
+    pq.write_table(pa.table({"text": ["", "a cat", "mat"]}), tmp_path / "t.parquet")
+    with pytest.raises(DataError, match=r"t.parquet: row 2 .* not finite"):
+        list(spoilt.predict_batches(Corpus.open(tmp_path / "t.parquet")))
+    with pytest.raises(DataError, match=r"t.parquet: row 2 .* not finite"):
+        Index.build(tmp_path / "t.parquet", tmp_path / "i", dense=spoilt)
+    reader = Corpus.open(tmp_path / "t.parquet")
+    assert sum(map(len, encoder.predict_batches(reader))) == 3
+    with pytest.raises(DataError, match=r"t.parquet: row 1 .* a number beyond float16, expected f"):
+        list(encoder.predict_batches(reader, kind="float16"))
+
+
 def test_kinds_of_input(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "m")
     encoder = TextEncoder.load(tmp_path / "m")
@@ -139,7 +200,9 @@ def test_kinds_of_input(tmp_path: Path) -> None:
     np.testing.assert_array_equal(encoder.encode(column), encoder.encode(["the cat", "a dog"]))
     with pytest.raises(DataError, match="UTF-8"):
         encoder.encode(pa.array([b"a", b"\xff"]))
-    for wrong in ({"on_truncate": "cut"}, {"prompt": 3}):
+    with pytest.raises(SettingsError, match="cannot read texts from a bytes"):
+        encoder.encode(b"the cat")
+    for wrong in ({"on_truncate": "cut"}, {"prompt": 3}, {"prompt": "\ud800"}):
         with pytest.raises(SettingsError):
             encoder.encode("a", **wrong)
 

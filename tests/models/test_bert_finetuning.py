@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastseq
 from fastseq import BertClassifier, BertRegressor
 from fastseq.errors import DataError, FormatError, SettingsError
+from fastseq.models.bert import finetuning
 from fastseq.models.bert.finetuning import BertModel, BertTask
 from fastseq.models.data.batches import take
 from tests.bert_checkpoints import CONFIG, write_checkpoint
@@ -161,10 +164,14 @@ def test_a_resumed_training_has_the_same_bits(
 
     with pytest.raises(RuntimeError, match="stopped"):
         other.fit(TEXTS, LABELS, progress=stop, **given)
-    with pytest.raises(SettingsError, match=r"cannot resume: settings\.pooling"):
-        BertClassifier(base=base, pooling="max", **SETTINGS).fit(
-            TEXTS, LABELS, resume=True, **given
-        )
+    for more, texts, match in [
+        ({"pooling": "max"}, TEXTS, r"settings\.pooling was mean in that run"),
+        ({"max_length": 8}, TEXTS, r"settings\.max_length was null in that run, now 8"),
+        ({"max_length": 8, "learning_rate": 1.0}, TEXTS[::-1], "learning_rate was 0.005"),
+        ({}, TEXTS[::-1], "the training or validation data are not what they were in that run"),
+    ]:
+        with pytest.raises(SettingsError, match=f"cannot resume: {match}"):
+            BertClassifier(base=base, **(SETTINGS | more)).fit(texts, LABELS, resume=True, **given)
     other.fit(TEXTS, LABELS, resume=True, **given)
     np.testing.assert_array_equal(
         other.learned.network.parameters.values, model.learned.network.parameters.values
@@ -172,11 +179,12 @@ def test_a_resumed_training_has_the_same_bits(
     # with other weights to start from it is another run
     weights = load_file(base / "model.safetensors")
     weights["embeddings.LayerNorm.bias"] += 1
-    changed = tmp_path / "changed"
-    write_checkpoint(changed, weights=weights)
-    another = BertClassifier(base=changed, threads=2, **SETTINGS)
-    with pytest.raises(SettingsError, match="base"):
-        another.fit(TEXTS, LABELS, resume=True, **given)
+    moved = base.rename(tmp_path / "base")
+    write_checkpoint(base, weights=weights)
+    with pytest.raises(SettingsError, match="resume: the weights of base=… are not what they were"):
+        other.fit(TEXTS, LABELS, resume=True, **given)
+    shutil.rmtree(base)
+    moved.rename(base)
 
 
 def test_numbers_of_pairs(base: Path, tmp_path: Path) -> None:
@@ -198,6 +206,54 @@ def test_numbers_of_pairs(base: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found["prediction"].to_numpy(), predictions)
     # the order of the texts matters, and so do their types
     assert not np.array_equal(model.predict([pair[::-1] for pair in pairs]), predictions)
+    for single in (["one two"], np.array(["one two"]), [None], [("a", "b"), "one"]):
+        with pytest.raises(DataError, match=r"row [01] \(from 0\): .*, expected a pair of texts"):
+            model.predict(single)
+    with pytest.raises(DataError, match="single texts, expected pairs of texts"):
+        model.predict(pa.array(["one two"]))
+    with pytest.raises(DataError, match=r"row 0 .* expected a pair of texts"):
+        model.evaluate(["one"], [1.0])
+    pq.write_table(table, tmp_path / "t.parquet")
+    paths = [str(tmp_path / "t.parquet")]
+    assert len(loaded.predict(paths, text_column=["x", "y"])) == len(TEXTS)
+
+
+def test_evaluation_holds_one_part_at_a_time(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = pa.table({"text": TEXTS, "label": SCORES})
+    model = BertRegressor(base=base, epochs=1).fit(part)
+    whole, steps = model.evaluate(part), []
+    read, predict = BertModel._encoded, finetuning.predicted
+
+    def encoded(*given: Any) -> Any:
+        for each in read(*given):
+            steps.append("read")
+            yield each
+
+    def predicted(*given: Any) -> Any:
+        steps.append("predict")
+        return predict(*given)
+
+    monkeypatch.setattr(BertModel, "_encoded", encoded)
+    monkeypatch.setattr(finetuning, "predicted", predicted)
+    assert model.evaluate(pa.concat_tables([part] * 3)) == pytest.approx(whole)
+    assert steps == ["read", "predict"] * 3
+    with pytest.raises(DataError, match="there are no rows"):
+        model.evaluate(part.slice(0, 0))
+
+
+def test_empty_and_null_texts_of_pairs_are_counted(base: Path) -> None:
+    rows = pa.table({
+        "a": ["the cat", "", None, "dog", None], "b": ["a dog", "cat", "mat", None, ""],
+        "label": [1.0, 2.0, 3.0, 4.0, 5.0],
+    })  # fmt: skip
+    model = BertRegressor(base=base, pairs=True, epochs=1).fit(rows)
+    wanted = ["4 of 5 rows have an empty text (3 of them null): read as no tokens"]
+    assert model.report_["training"].messages() == wanted
+    model.evaluate(rows)
+    assert model.report_["data"].messages() == wanted
+    rows = rows.set_column(2, "label", pa.array([1.0, 2.0, 1e300, 4.0, 5.0]))
+    with pytest.raises(DataError, match=r"row 2 \(from 0\): the number 1e\+300 is beyond float32"):
+        BertRegressor(base=base, pairs=True, epochs=1).fit(rows)
 
 
 def test_empty_null_and_long_texts_are_counted(classifier: tuple[BertClassifier, Path]) -> None:
@@ -218,6 +274,11 @@ def test_labels_that_training_did_not_have(classifier: tuple[BertClassifier, Pat
     model, _ = classifier
     measures = model.evaluate(["the cat", "a dog"], ["cat", "cow"])
     assert measures["accuracy"] <= 0.5
+    assert measures["unknown_rate"] == 0
+    # special tokens are not counted
+    rate = model.evaluate(["the zebra", "a", "dog"], ["cat", "dog", "dog"])["unknown_rate"]
+    assert rate == model.report_["data"].unknown_rate == 1 / 4
+    measures = model.evaluate(["the cat", "a dog"], ["cat", "cow"])
     (message,) = model.report_["data"].messages()
     assert message == "1 of 2 rows have a label unseen in training: 'cow'"
     with pytest.raises(DataError, match="every label is unseen in training"):
@@ -226,7 +287,7 @@ def test_labels_that_training_did_not_have(classifier: tuple[BertClassifier, Pat
         model.evaluate(["the cat"], [3])
 
 
-def test_bad_rows(base: Path) -> None:
+def test_bad_rows(base: Path, tmp_path: Path) -> None:
     pair = BertClassifier(base=base, pairs=True, epochs=1)
     with pytest.raises(
         DataError, match=r"no column 'b'; its columns: a \(string\), label \(string\)"
@@ -243,6 +304,9 @@ def test_bad_rows(base: Path) -> None:
         plain.fit(pa.table({"text": ["a", "b"], "label": [1.0, None]}))
     with pytest.raises(DataError, match="the value column 'label' is string, expected numbers"):
         plain.fit(TEXTS, LABELS)
+    pq.write_table(pa.table({"text": ["a"], "label": ["cow"]}), tmp_path / "v.parquet")
+    with pytest.raises(DataError, match=r"v\.parquet: every label is unseen in training"):
+        BertClassifier(base=base, epochs=1).fit(TEXTS, LABELS, valid=tmp_path / "v.parquet")
     with pytest.raises(DataError, match="nothing to tell apart"):
         BertClassifier(base=base, epochs=1).fit(TEXTS, ["one"] * len(TEXTS))
 

@@ -131,7 +131,7 @@ def test_finished_model_trains_more_epochs(tmp_path: Path) -> None:
     classifier(epochs=5).fit(TEXTS, LABELS, path=place, resume=True)
     classifier(epochs=5).fit(TEXTS, LABELS, path=whole)
     assert (place / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
-    for settings, said in (({"hidden": 9}, "hidden was 8 in that run, now 9"), ({}, "checksums")):
+    for settings, said in (({"hidden": 9}, "hidden was 8 in that run, now 9"), ({}, "training or")):
         texts, labels = (TEXTS, LABELS) if settings else ([TEXTS[1], *TEXTS[1:]], LABELS)
         with pytest.raises(SettingsError, match=said):
             classifier(epochs=6, **settings).fit(texts, labels, path=place, resume=True)
@@ -149,7 +149,7 @@ def test_resume_rejects_other_words_or_labels(tmp_path: Path, what: str) -> None
         labels = [ranks[label == "pos"] for label in labels]
         if what == "labels":
             labels = [f"{label}ative" for label in labels]
-    with pytest.raises(SettingsError, match="vocabulary, labels and scale was"):
+    with pytest.raises(SettingsError, match="the vocabulary, labels or scale of the"):
         classifier(epochs=2).fit(texts, labels, path=place, resume=True)
 
 

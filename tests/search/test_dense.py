@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fastseq.index import dense as building
 from fastseq.index.dense import stored_dtype
 from fastseq.search import dense as searching
 from fastseq.store.folder import read_manifest
+from fastseq.store.rows import Corpus
 from tests.bert_checkpoints import CONFIG, weights_of, write_checkpoint
 from tests.naive import vector_search as naive
 
@@ -305,6 +307,9 @@ def test_wrong_input(tmp_path: Path) -> None:
         (lambda: index.search_dense(v, 0), "k must be"),
         (lambda: index.search_dense(5), "queries must be"),
         (lambda: index.search_dense("w1", encoder=5), "an encoder must be"),
+        (lambda: index.search_dense("w1", encoder="m"), "'m' is a path: load the encoder"),
+        (lambda: Index.build(["w1"], tmp_path / "x", dense=tmp_path), "is a path: load"),
+        (lambda: index.search_hybrid("w1", 10**20, vectors=v), "does not fit in memory"),
         (lambda: index.add(table({9: [1, 2]}), dense=encode), "it needs no encoder"),
         (lambda: index.search_hybrid("w1", vectors=v, fusion="max"), "fusion is 'max'"),
         (lambda: index.search_hybrid("w1", vectors=v, weight=2), "weight must be"),
@@ -337,6 +342,8 @@ def test_wrong_input(tmp_path: Path) -> None:
         index.search_dense(np.array([[1, 1], [np.nan, 1]]))
     with pytest.raises(DataError, match=r"returned an array of shape \(1,\) for 1 documents"):
         Index.build(["w1"], tmp_path / "x", dense=lambda texts: np.ones(len(texts)))
+    with pytest.raises(DataError, match="returned a list that is not an array of numbers for 1 "):
+        Index.build(["w1"], tmp_path / "x", dense=lambda texts: [["a"]] * len(texts))
     with pytest.raises(DataError, match="not finite"):
         Index.build(["w1"], tmp_path / "x", dense=lambda texts: np.full((len(texts), 2), np.nan))
     assert not (tmp_path / "x").exists()
@@ -365,6 +372,27 @@ def test_vectors_of_any_list_type(tmp_path: Path) -> None:
     assert stored.get(3)["v"] == [3.0, -1.0]
     stored.add(corpus.slice(2))
     assert stored.get(3)["v"] == [3.0, -1.0]
+
+
+def test_memory_is_of_the_vectors_that_are_there(tmp_path: Path) -> None:
+    rows, size = 60_000, 512  # 123 MB
+    column = pa.array([*[None] * 200, [1.0] * size, *[None] * (rows - 201)], pa.list_(pa.float32()))
+    corpus = Corpus.open(pa.table({"text": ["w"] * rows, "v": column}), store=(), vectors="v")
+    build = building.dense_build(None, "v", "float32")
+    assert build is not None
+    builder = building.VectorBuilder(build, lambda: tmp_path / "spill")
+    tracemalloc.start()
+    for batch in corpus.batches(1 << 30):
+        assert batch.rows == rows
+        builder.append(batch, lambda: pytest.fail("texts"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60 << 20
+    assert (builder.rows, builder.size) == (rows, size)
+    missing = np.concatenate(builder._missing)
+    np.testing.assert_array_equal(missing, np.delete(np.arange(rows), 200))
+    assert (tmp_path / "spill").stat().st_size + builder._held == rows * size * 4
+    builder.close()
 
 
 def test_damage_is_an_error(tmp_path: Path) -> None:

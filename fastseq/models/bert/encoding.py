@@ -7,16 +7,17 @@ vectors = encoder.encode(["a cat", "a dog"])  # float32[2, H]
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from fastseq.errors import DataError, FormatError, RowError, located, warn
+from fastseq.errors import DataError, FormatError, RowError, SettingsError, located, warn
 from fastseq.models.bert.checkpoint import (
     POOLINGS,
     SPECIAL,
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 
 TRUNCATION = ("warn", "error", "split")
 TYPES_OF_VECTORS = {"float32": "float", "float16": "halffloat"}
-_QUERY, _DOCUMENTS = "query", ("document", "passage")  # names of prompts
+# names of prompts, the first that a checkpoint has
+_QUERIES, _DOCUMENTS = ("query",), ("document", "passage", "corpus")
 _READ = 1 << 20  # bytes of a file at a time
 _SMALLEST = np.float32(1e-12)  # norm that a vector is divided by, as in sentence-transformers
 
@@ -105,6 +107,7 @@ class TextEncoder:
                 f"{checkpoint.path}: lower-casing of texts before the tokenizer (do_lower_case) is "
                 "not supported"
             )
+        self._config = config
         self.size = config.hidden
         self.max_length = limit_of(checkpoint, max_length)
         self.pooling = given.pooling
@@ -183,8 +186,9 @@ class TextEncoder:
             the end, with a warning; "error"; "split" encodes windows of `max_length` tokens, and
             averages their vectors by their numbers of tokens
 
-        Raises DataError: a text is not valid UTF-8, or too long with on_truncate="error";
-        SettingsError: an invalid parameter.
+        Raises DataError: a text is not valid UTF-8, or too long with on_truncate="error", or its
+        vector is not finite; SettingsError: an invalid parameter, or a prompt of as many tokens as
+        `max_length`.
         """
         one_of("on_truncate", on_truncate, TRUNCATION)
         report = self.report = EncodeReport()
@@ -194,15 +198,15 @@ class TextEncoder:
         return vectors
 
     def encode_query(self, texts: Any) -> Float32:
-        """`encode` with the checkpoint's prompt for queries, where it has one."""
-        return self.encode(texts, prompt=self.prompts.get(_QUERY, ""))
+        """`encode` with the checkpoint's prompt for queries, where it has one, else its default."""
+        return self.encode(texts, prompt=self._prompt_of(_QUERIES))
 
     def encode_document(self, texts: Any) -> Float32:
-        """`encode` with the checkpoint's prompt for documents or passages, where it has one.
-        Truncated texts and those without a token are counted for `take_messages`, without a
-        warning."""
-        prompts = (self.prompts[name] for name in _DOCUMENTS if name in self.prompts)
-        return self._encoded(texts, next(prompts, ""), "warn", self._documents)
+        """`encode` with the checkpoint's prompt for documents ("document", "passage" or "corpus"),
+        where it has one, else its default. Truncated texts and those without a token are counted
+        for `take_messages`, without a warning; whether vectors are finite is not checked."""
+        prompt = self._prompt(self._prompt_of(_DOCUMENTS))
+        return self._encoded(texts, prompt, "warn", self._documents, None)
 
     def take_messages(self) -> list[str]:
         """The notices on the texts of `encode_document` since the last call."""
@@ -212,9 +216,15 @@ class TextEncoder:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what vectors depend on, in hexadecimal: the file of weights, the vocabulary
-        and the pooling. Raises DataError where the file cannot be read."""
-        own = [self.pooling, self.tokenizer.vocabulary]
-        found = sha256(json.dumps(own, sort_keys=True).encode())
+        and the options of the tokenizer, heads and activation, pooling and prompts; not of
+        `max_length`, since vectors with different limits can be compared. Raises DataError where
+        the file cannot be read."""
+        config = self._config
+        own = [
+            self.pooling, self.tokenizer.vocabulary, self.tokenizer.options, config.layers,
+            config.heads, config.is_tanh, config.epsilon, dict(self.prompts), self.default_prompt,
+        ]  # fmt: skip
+        found = sha256(json.dumps(own, sort_keys=True, default=asdict).encode())
         path = self.path / WEIGHTS
         try:
             with open(path, "rb") as file:
@@ -224,13 +234,19 @@ class TextEncoder:
             raise DataError(f"{path}: cannot be read ({reason(error)})") from error
         return found.hexdigest()
 
-    def _encoded(self, texts: Any, prompt: str, on_truncate: str, report: EncodeReport) -> Float32:
+    def _encoded(
+        self, texts: Any, prompt: str, on_truncate: str, report: EncodeReport,
+        kind: str | None = "float32",
+    ) -> Float32:  # fmt: skip
+        """`_vectors` of any texts; of one string float32[H]."""
         is_one = isinstance(texts, str)
         source = open_texts([texts] if is_one else texts)
         parts: list[Float32] = []
-        with source.located():
-            for part in source.slices():
-                parts.append(self._vectors(part, prompt, on_truncate, report))
+        row = 0
+        for part in source.slices():
+            with located(source.where, row):
+                parts.append(self._vectors(part, prompt, on_truncate, report, kind))
+            row += len(part)
         vectors = np.concatenate(parts) if parts else np.empty((0, self.size), np.float32)
         return vectors[0] if is_one else vectors
 
@@ -255,13 +271,15 @@ class TextEncoder:
 
         one_of("on_truncate", on_truncate, TRUNCATION)
         one_of("kind", kind, TYPES_OF_VECTORS)
+        if not string("column", column):
+            raise SettingsError("the column of vectors needs a name")
         report = self.report = EncodeReport()
         start = self._prompt(prompt)
 
         def found() -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
             for batch in reader.batches():
                 with located(batch.where):
-                    vectors = self._vectors(batch.text, start, on_truncate, report, np.nan)
+                    vectors = self._vectors(batch.text, start, on_truncate, report, kind, np.nan)
                 yield batch, {column: vectors}
 
         outputs = {column: f"vector<{TYPES_OF_VECTORS[kind]}>[{self.size}]"}
@@ -269,16 +287,39 @@ class TextEncoder:
 
     # ---- of some texts
 
+    def _prompt_of(self, names: Sequence[str]) -> str | None:
+        """The name of the first prompt that the checkpoint has; None for the default."""
+        return next((name for name in names if name in self.prompts), None)
+
     def _prompt(self, prompt: str | None) -> str:
+        """The text of a prompt. Raises SettingsError for one that leaves no room for a text."""
         if prompt is None:
-            return self.default_prompt
-        return self.prompts.get(string("prompt", prompt), prompt)
+            prompt = self.default_prompt
+        else:
+            prompt = self.prompts.get(string("prompt", prompt), prompt)
+        own = len(self.tokenizer.encode(Texts.from_strings([prompt])).values) + SPECIAL
+        if own >= self.max_length:
+            raise SettingsError(
+                f"the prompt has {own:,} tokens, with special ones, and a text {self.max_length:,} "
+                "at most: no text remains"
+            )
+        return prompt
+
+    def _tokens(self, texts: Texts, prompt: str) -> Tokens:
+        """The tokens of texts after a prompt; a text without a token remains without."""
+        tokens = self.tokenizer.encode(texts, self._team)
+        if not prompt:
+            return tokens
+        prompted = with_prompt(texts, prompt, np.diff(tokens.offsets) > 0)
+        return self.tokenizer.encode(prompted, self._team)
 
     def _vectors(
-        self, texts: Texts, prompt: str, on_truncate: str, report: EncodeReport, empty: float = 0.0
-    ) -> Float32:
-        """float32[D, H], of texts without a token filled with `empty`."""
-        tokens = self.tokenizer.encode(with_prompt(texts, prompt), self._team)
+        self, texts: Texts, prompt: str, on_truncate: str, report: EncodeReport,
+        kind: str | None = "float32", empty: float = 0.0,
+    ) -> Float32:  # fmt: skip
+        """float32[D, H], of texts without a token filled with `empty`. Raises RowError for numbers
+        that are not finite as of the type `kind`; None: they are not checked."""
+        tokens = self._tokens(texts, prompt)
         lengths = np.diff(tokens.offsets)
         limit = self.max_length - SPECIAL
         report.texts += len(texts)
@@ -320,23 +361,36 @@ class TextEncoder:
         if self.normalize:
             norms = np.sqrt((vectors * vectors).sum(1))
             vectors /= np.maximum(norms, _SMALLEST)[:, None]
+        if kind is not None:
+            _check_numbers(vectors, kind, lengths > 0)
         return vectors
+
+
+def _check_numbers(vectors: Float32, kind: str, known: npt.NDArray[np.bool_]) -> None:
+    """Raise RowError for a vector of bool[D] `known` with a number that is not finite, or beyond
+    the type `kind`."""
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(vectors.astype(kind, copy=False)).all(axis=1)
+    wrong = known & ~finite
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        if np.isfinite(vectors[row]).all():
+            raise RowError(row, f"its vector has a number beyond {kind}, expected float32")
+        raise RowError(row, "its vector has a number that is not finite")
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def with_prompt(texts: Texts, prompt: str) -> Texts:
-    """Each text after a prompt; an empty one remains empty."""
-    if not prompt:
-        return texts
+def with_prompt(texts: Texts, prompt: str, chosen: npt.NDArray[np.bool_]) -> Texts:
+    """Each text of bool[D] `chosen` after a prompt, others as they are."""
     start = np.frombuffer(prompt.encode(), np.uint8)
     lengths = np.diff(texts.offsets)
-    before = np.where(lengths > 0, len(start), 0)
+    before = np.where(chosen, len(start), 0)
     offsets = offsets_of(lengths + before)
     data = np.empty(offsets[-1], np.uint8)
-    data[ranges(offsets[:-1], before)] = np.tile(start, int((before > 0).sum()))
+    data[ranges(offsets[:-1], before)] = np.tile(start, int(chosen.sum()))
     own = texts.data[texts.offsets[0] : texts.offsets[-1]]
     data[ranges(offsets[:-1] + before, lengths)] = own
     return Texts(data, offsets)

@@ -19,7 +19,7 @@ from fastseq.models.data.labels import LabelBuilder, Labels
 from fastseq.store.files import MEMORY, SpillArray
 from fastseq.text.wordpiece import Sequences, WordPiece
 from fastseq.threads import Team
-from fastseq.types import Float32, Int64, Tokens, offsets_of
+from fastseq.types import Float32, Float64, Int64, Tokens, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
@@ -90,7 +90,8 @@ class PieceEncoder:
         ids, targets = SpillArray(np.int32, memory), SpillArray(np.int32, memory)
         lengths, rows, seconds = ([np.zeros(0, np.int64)] for _ in range(3))
         scores: list[Float32] = []
-        report, has_targets = ReadReport(filler="[CLS] [SEP]"), False
+        filler = "no tokens" if self.pairs else "[CLS] [SEP]"
+        report, has_targets = ReadReport(filler=filler, pairs=self.pairs), False
         for batch in batches:
             with located(batch.where):
                 found = self._sequences(batch, team, report)
@@ -100,7 +101,7 @@ class PieceEncoder:
             if self.pairs:
                 seconds.append(_second_texts(found))
             if batch.values is not None:
-                scores.append(batch.values[:, 0].astype(np.float32))
+                scores.append(_as_float32(batch.values[:, 0], batch))
             if encode is not None and batch.labels is not None:
                 targets.append(coded(encode, batch.labels, batch, report))
                 has_targets = True
@@ -119,7 +120,7 @@ class PieceEncoder:
         for each in tokens:
             empty |= np.diff(each.offsets) == 0
         report.rows += batch.rows
-        report.nulls += batch.null_texts
+        report.nulls += batch.partly_null if self.pairs else batch.null_texts
         report.empty += int(empty.sum())
         report.cut += found.truncated_count
         report.units += len(found.ids)
@@ -127,6 +128,16 @@ class PieceEncoder:
         unknown = self.tokenizer.id_of(self.tokenizer.unknown)
         report.unknown += int(np.count_nonzero(found.ids == unknown))
         return found
+
+
+def _as_float32(values: Float64, batch: RowBatch) -> Float32:
+    with np.errstate(over="ignore"):
+        found = values.astype(np.float32)
+    beyond = ~np.isfinite(found)
+    if beyond.any():
+        row = int(np.argmax(beyond))
+        raise DataError(f"{batch.where(row)}: the number {values[row]} is beyond float32")
+    return found
 
 
 def _second_texts(found: Sequences) -> Int64:

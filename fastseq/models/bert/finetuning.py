@@ -12,7 +12,7 @@ a linear schedule after a warm-up, gradients clipped to norm 1.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -174,6 +174,8 @@ class BertModel(LabelModel[BertState]):
         if valid is not None:
             valid_reader = self._open_valid(valid, columns, reader)
             held_out = encoder.read(valid_reader, backend.team, memory)
+            if held_out.targets is not None:
+                held_out.check_known(valid_reader.sources[0].name)
         network = self._network(config, encoder, backend)
         network.load(checkpoint)
         learned = BertState(network, reader.fields, encoder, config)
@@ -207,8 +209,8 @@ class BertModel(LabelModel[BertState]):
         fields: Fields | None = None, like: RowReader | None = None, **more: Any,
     ) -> RowReader:  # fmt: skip
         """`_open` of any model, also of lists of pairs."""
-        named = dict(columns or {})
-        if self._reads_pairs(fields, like):
+        named, pairs = dict(columns or {}), self._reads_pairs(fields, like)
+        if pairs:
             names = fields.text if fields is not None else PAIR_NAMES
             examples, y = rows_with_columns(examples, y, names, self._label_name(fields))
             if "text" in named or fields is None:
@@ -217,7 +219,10 @@ class BertModel(LabelModel[BertState]):
                     raise SettingsError(
                         f"text_column is {named['text']!r}; expected the two columns of a pair"
                     )
-        return super()._open(examples, y, named, fields=fields, like=like, **more)
+        reader = super()._open(examples, y, named, fields=fields, like=like, **more)
+        if pairs and len(reader.fields.text) != len(PAIR_NAMES):
+            raise DataError(f"{reader.sources[0].name}: single texts, expected pairs of texts")
+        return reader
 
     def _reads_pairs(self, fields: Fields | None, like: RowReader | None) -> bool:
         """Whether `_open` gets pairs: a fitted model reads as it was fitted."""
@@ -353,10 +358,10 @@ class BertRegressor(BertModel):
         columns = self._named_columns(text_column=text_column, label_column=label_column)
         reader = self._open(examples, y, columns, fields=learned.fields)
         report = learned.reports["data"] = ReadReport()
-        parts = [texts for _, texts in self._encoded(learned, reader, report)]
-        if not any(map(len, parts)):
+        found = measured(learned, (texts for _, texts in self._encoded(learned, reader, report)))
+        if found is None:
             raise DataError(f"{reader.sources[0].name}: there are no rows: nothing to measure")
-        return measured(learned, parts)
+        return found
 
     def score(self, examples: Any, y: Any = None) -> float:
         """The coefficient of determination, R². Raises as `evaluate`."""
@@ -397,11 +402,17 @@ def predicted(learned: BertState, texts: Examples) -> Float32:
     return out
 
 
-def measured(learned: BertState, parts: Sequence[Examples]) -> dict[str, float]:
-    """The measures of BertRegressor.evaluate, of examples with numbers."""
-    expected = np.concatenate([part.scores for part in parts if part.scores is not None])
-    found = np.concatenate([predicted(learned, part) for part in parts]).astype(np.float64)
-    wanted = expected.astype(np.float64)
+def measured(learned: BertState, parts: Iterable[Examples]) -> dict[str, float] | None:
+    """The measures of BertRegressor.evaluate, of examples with numbers; None of none. Only the
+    numbers of each part are held."""
+    both = [np.zeros((2, 0))]
+    for part in parts:
+        assert part.scores is not None or not len(part)
+        if part.scores is not None:
+            both.append(np.stack([predicted(learned, part), part.scores]).astype(np.float64))
+    found, wanted = np.concatenate(both, axis=1)
+    if not len(found):
+        return None
     errors = np.square(found - wanted)
     spread = np.square(wanted - wanted.mean()).sum()
     return {

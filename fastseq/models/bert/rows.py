@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq.errors import DataError
+from fastseq.errors import DataError, quoted
 from fastseq.types import Texts
 
 LABEL = "label"
@@ -30,12 +30,12 @@ def rows_with_columns(examples: Any, y: Any, names: Sequence[str], label: str) -
     if len(names) == 1:
         rows = [{names[0]: text} for text in items]
     else:
-        if not items or isinstance(items[0], str | dict) or not _is_sequence(items[0]):
+        if not items or not _may_be_pairs(items[0]) or (y is None and _are_paths(items)):
             return examples, y
         rows = []
         for row, pair in enumerate(items):
             if not _is_sequence(pair) or len(pair) != len(names):
-                raise DataError(f"row {row} (from 0): {pair!r}, expected a pair of texts")
+                raise DataError(f"row {row} (from 0): {quoted(pair)}, expected a pair of texts")
             rows.append(dict(zip(names, map(_plain, pair), strict=True)))
     for row, texts in enumerate(rows):
         for text in texts.values():
@@ -65,6 +65,17 @@ def _elements(values: Any, others: bool) -> list[Any] | None:
         if hasattr(values, name):
             return list(getattr(values, name)())
     return None
+
+
+def _may_be_pairs(value: Any) -> bool:
+    """Whether the first of some elements is a pair, or a text or null in place of one."""
+    return value is None or isinstance(value, str) or _is_sequence(value)
+
+
+def _are_paths(items: list[Any]) -> bool:
+    from fastseq.store.dataset import are_paths
+
+    return isinstance(items[0], str) and are_paths(items)
 
 
 def _is_sequence(value: Any) -> bool:

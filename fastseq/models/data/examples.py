@@ -42,6 +42,7 @@ class ReadReport:
     empty    texts without a unit, which get one `<unk>` (bytes: a zero byte)
     skipped  lists without a token, which are not examples
     filler   what an empty text is read as
+    pairs    rows are pairs of texts: nulls and empty are those with such a text
     cut      rows truncated to max_length
     units    in all; unknown: of them, `<unk>`; ends: of them, `<eos>`
     targets  labels or tags; unseen: occurrences of each that training did not have
@@ -64,6 +65,7 @@ class ReadReport:
     malformed: int = 0
     violation: str = ""
     filler: str = "unknown"
+    pairs: bool = False
     series: int = 0
     short: int = 0
     least: int = 0
@@ -76,21 +78,22 @@ class ReadReport:
 
     def add(self, part: ReadReport) -> None:
         """Add the counts of a batch."""
-        for name in ("rows", "nulls", "empty", "skipped", "cut", "units", "unknown", "targets"):
+        for name in (
+            "rows", "nulls", "empty", "skipped", "cut", "units", "unknown", "targets", "ends",
+        ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(part, name))
         for label, count in part.unseen.items():
             self.unseen[label] = self.unseen.get(label, 0) + count
         self.what = part.what
-        self.filler = part.filler
+        self.filler, self.pairs = part.filler, part.pairs
 
     def messages(self) -> list[str]:
         """Notices for the user, one line each."""
         lines = []
         if self.empty:
             nulls = f" ({self.nulls:,} of them null)" if self.nulls else ""
-            lines.append(
-                f"{self.empty:,} of {self.rows:,} texts are empty{nulls}: read as {self.filler}"
-            )
+            what = "rows have an empty text" if self.pairs else "texts are empty"
+            lines.append(f"{self.empty:,} of {self.rows:,} {what}{nulls}: read as {self.filler}")
         if self.skipped:
             lines.append(f"{self.skipped:,} of {self.rows:,} rows have no token: left out")
         if self.cut:
@@ -143,14 +146,17 @@ class Examples:
         """int64[B]"""
         return np.diff(self.offsets)
 
-    def check_known(self) -> None:
-        """Raise DataError unless training had all targets of some sequence."""
+    def check_known(self, source: str) -> None:
+        """Raise DataError, which names the `source`, unless training had all targets of some
+        sequence."""
         assert self.targets is not None
         known = self.targets >= 0
         if len(self.targets) != len(self):
             known = np.logical_and.reduceat(known, self.offsets[:-1])
         if not known.any():
-            raise DataError(f"every {self.report.what} is unseen in training: nothing to measure")
+            raise DataError(
+                f"{source}: every {self.report.what} is unseen in training: nothing to measure"
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
