@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ from . import options
 from .options import Common, command
 from .progress import progress
 
-POOLINGS = ("mean", "cls", "max")
+POOLINGS = ("mean", "cls", "max", "none")
 
 
 @command(
@@ -32,15 +33,20 @@ POOLINGS = ("mean", "cls", "max")
     help="Name of the column of vectors.",
 )  # fmt: skip
 @options.choice(
-    "--dtype", of=("float32", "float16"), default="float32", help="Type of the vectors' numbers."
+    "--dtype",
+    of=("float32", "float16", "int8"),
+    default="float32",
+    help="Type of the vectors' numbers; int8 has a scale for each vector.",
 )
 @options.choice(
     "--pooling", of=POOLINGS, default=None,
-    help="How the vectors of tokens become that of a text.  [default: the checkpoint's, else mean]",
+    help="How the vectors of tokens become that of a text; none: they remain, with their spans.  "
+    "[default: the checkpoint's, else mean]",
 )  # fmt: skip
 @click.option(
     "--normalize/--no-normalize", default=None,
-    help="Divide each vector by its Euclidean norm.  [default: as the checkpoint]",
+    help="Divide each vector by its Euclidean norm.  [default: as the checkpoint; those of tokens: "
+    "no]",
 )  # fmt: skip
 @options.number(
     "--max-length",
@@ -78,22 +84,29 @@ def embed(
     MODEL is a folder in Hugging Face's format: config.json, model.safetensors, and tokenizer.json
     or vocab.txt; the pooling, normalisation, limit and prompts of sentence-transformers are used
     where it has them. OUT has the id of each row (or its number), the columns of --keep, and the
-    vector, a list of a fixed size. A text without a token has a null, and is counted.
+    vector, a list of a fixed size. A text without a token has a null, and is counted. With
+    --pooling none it has lists: the word pieces (tokens), where each begins and ends in the text
+    (starts, ends; in code points), and their vectors.
     """
     from fastseq.models.bert.encoding import TextEncoder
     from fastseq.store.outputs import check_output
     from fastseq.store.rows import Corpus
 
     check_output(output, "predictions", corpus, suffixes=(".parquet",), overwrite=overwrite)
+    tokens = pooling == "none"
     encoder = TextEncoder.load(
-        model_path, max_length=max_length, pooling=pooling, normalize=normalize,
-        threads=common.threads,
+        model_path, max_length=max_length, pooling=None if tokens else pooling,
+        normalize=normalize, threads=common.threads,
     )  # fmt: skip
     reader = Corpus.open(list(corpus), id_column, text_columns or None, keep)
     common.announce_compilation()
-    found = encoder.predict_batches(
-        reader, prompt=prompt, on_truncate=on_truncate, column=vector_column, kind=dtype
-    )
+    settings: dict[str, Any] = {
+        "prompt": prompt, "on_truncate": on_truncate, "column": vector_column, "kind": dtype
+    }  # fmt: skip
+    if tokens:
+        found = encoder.predict_token_batches(reader, normalize=bool(normalize), **settings)
+    else:
+        found = encoder.predict_batches(reader, **settings)
     with progress(common) as report:
 
         def done(rows: int, total: int | None) -> None:

@@ -27,9 +27,11 @@ from fastseq.store.sources import FileSource
 from fastseq.types import Categories, Int64
 
 GROUP_ROWS = 65_536
+GROUP_BYTES = 128 << 20  # of a row group, which ends with the batch that reaches one of both
 ID = "id"
 KIND = "predictions"  # of output
 _VECTOR = re.compile(r"vector<(\w+)>\[(\d+)\]")
+_LIST = re.compile(r"list<(.+)>")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +42,24 @@ class TagLists:
     offsets: Int64
 
 
-Column = Categories | TagLists | npt.NDArray[Any]
+@dataclass(frozen=True, slots=True, eq=False)
+class Lists:
+    """Lists of numbers, or of vectors of one length, of D rows: row d has values[offsets[d]] to
+    values[offsets[d + 1] - 1], int64[D + 1] from 0."""
+
+    values: npt.NDArray[Any]
+    offsets: Int64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Vectors [D, H] of integers, null where `known` bool[D] is False."""
+
+    values: npt.NDArray[Any]
+    known: npt.NDArray[np.bool_]
+
+
+Column = Categories | TagLists | Lists | Rows | npt.NDArray[Any]
 Report = Callable[[int, "int | None"], None]
 
 
@@ -57,7 +76,7 @@ class Predictions:
     outputs : the type of each predicted column, in order: "string", "bool", "int64", … for labels
         (Labels.type), "float" for float32[D], "list<string>" for TagLists, "list<float>" for
         float32[D, H], "vector<float>[H]" and "vector<halffloat>[H]" for the same as lists of a
-        fixed size
+        fixed size, "vector<int8>[H]" for Rows, "list<int32>" or "list<vector<float>[H]>" for Lists
     found : the batches of the reader, each with its predicted columns
 
     Attributes
@@ -132,14 +151,15 @@ class Predictions:
 
     def _row_groups(self, report: Report | None) -> Iterator[pa.Table]:
         pending: list[pa.Table] = []
-        rows = done = 0
+        rows = size = done = 0
         for table in self:
             pending.append(table)
             rows += table.num_rows
+            size += table.nbytes
             done += table.num_rows
-            if rows >= GROUP_ROWS:
+            if rows >= GROUP_ROWS or size >= GROUP_BYTES:
                 yield pa.concat_tables(pending)
-                pending, rows = [], 0
+                pending, rows, size = [], 0, 0
             if report is not None:
                 report(done, self.total)
         if pending:
@@ -164,8 +184,8 @@ def _arrow_type(kind: str) -> pa.DataType:
     vector = _VECTOR.fullmatch(kind)
     if vector:
         return pa.list_(pa.type_for_alias(vector[1]), int(vector[2]))
-    if kind.startswith("list<"):
-        return pa.list_(pa.type_for_alias(kind[5:-1]))
+    if elements := _LIST.fullmatch(kind):
+        return pa.list_(_arrow_type(elements[1]))
     return pa.type_for_alias(kind)
 
 
@@ -175,16 +195,27 @@ def _array(column: Column, kind: pa.DataType) -> pa.Array:
     if isinstance(column, TagLists):
         elements = _decoded(column.tags, kind.value_type)
         return _list_array(elements, column.offsets, kind)
+    if isinstance(column, Lists):
+        elements = _array(column.values, kind.value_type)
+        return _list_array(elements, column.offsets, kind)
+    if isinstance(column, Rows):
+        return _vectors(column.values, column.known, kind)
+    if column.ndim == 2 and pa.types.is_fixed_size_list(kind):
+        if column.dtype.kind != "f":
+            return _vectors(column, np.ones(len(column), np.bool_), kind)
+        return _vectors(column, np.asarray(~np.isnan(column).all(1)), kind)
     if column.ndim == 2:
         known = ~np.isnan(column).all(1)
-        if pa.types.is_fixed_size_list(kind):
-            flat = pa.array(column.reshape(-1).astype(kind.value_type.to_pandas_dtype()))
-            missing = None if known.all() else pa.array(~known)
-            return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=missing)
         offsets = np.append(0, np.cumsum(known * column.shape[1]))
         flat = _numbers(column[known].reshape(-1), kind.value_type)
         return _list_array(flat, offsets, kind, pa.array(~known))
     return _numbers(column, kind)
+
+
+def _vectors(values: npt.NDArray[Any], known: npt.NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
+    flat = pa.array(values.reshape(-1).astype(kind.value_type.to_pandas_dtype(), copy=False))
+    missing = None if known.all() else pa.array(~known)
+    return pa.FixedSizeListArray.from_arrays(flat, type=kind, mask=missing)
 
 
 def _list_array(

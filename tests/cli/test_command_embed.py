@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastseq.models.bert.encoding import TextEncoder
+from fastseq.models.bert.encoding import TextEncoder, TokenVectors
 from tests.bert_checkpoints import write_checkpoint
 from tests.cli.conftest import Run, Write
 
@@ -43,6 +43,36 @@ def test_vectors_of_a_corpus(run: Run, write: Write) -> None:
     column = pq.read_table("half.parquet")["v"]
     assert column.type == pa.list_(pa.float16(), 24)
     np.testing.assert_allclose(column.to_pylist()[0], found[0], atol=2e-3)
+
+
+def test_vectors_of_tokens_and_int8(run: Run, write: Write) -> None:
+    texts = ["the cats sat", "", "a dog ran on the mat , the cat sat ."]
+    write("docs.parquet", id=[7, 8, 9], text=texts)
+    ran = run("embed", "model", "docs.parquet", "-o", "out.parquet", "--pooling", "none",
+              "--dtype", "int8", "--prompt", "a ")  # fmt: skip
+    assert ran.code == 0, ran.err
+    table = pq.read_table("out.parquet")
+    assert table.schema.names == ["id", "tokens", "starts", "ends", "vector", "vector_scale"]
+    assert table.schema.field("vector").type == pa.list_(pa.list_(pa.int8(), 24))
+    rows = table.to_pylist()
+    assert rows[1] == {"id": 8, **{name: [] for name in table.schema.names[1:]}}
+    assert rows[0]["tokens"] == ["the", "cat", "##s", "sat"]
+    assert (rows[0]["starts"], rows[0]["ends"]) == ([0, 4, 7, 9], [3, 7, 8, 12])
+    found = TextEncoder.load("model").encode_tokens(texts[0], prompt="a ")
+    assert isinstance(found, TokenVectors)
+    again = np.array(rows[0]["vector"]) * np.array(rows[0]["vector_scale"])[:, None]
+    np.testing.assert_allclose(again, found.vectors, atol=np.abs(found.vectors).max() / 250)
+
+    assert run("embed", "model", "docs.parquet", "-o", "8.parquet", "--dtype", "int8").code == 0
+    table = pq.read_table("8.parquet")
+    assert table.schema.field("vector").type == pa.list_(pa.int8(), 24)
+    assert table["vector_scale"].null_count == table["vector"].null_count == 1
+    vector = np.array(table["vector"][0].as_py()) * table["vector_scale"][0].as_py()
+    np.testing.assert_allclose(vector, TextEncoder.load("model").encode(texts[0]), atol=0.004)
+    # cosines need no scales: the column is an index's as it is
+    write("8.parquet", id=[7, 8, 9], text=texts, vector=table["vector"])
+    ran = run("index", "8.parquet", "--dense-column", "vector", "-o", "i")
+    assert ran.code == 0, ran.err
 
 
 def test_wrong_input(run: Run, write: Write) -> None:
