@@ -31,6 +31,7 @@ GROUP_BYTES = 128 << 20  # of a row group, which ends with the batch that reache
 ID = "id"
 KIND = "predictions"  # of output
 _VECTOR = re.compile(r"vector<(\w+)>\[(\d+)\]")
+_MAP = "map<string, float>"
 _LIST = re.compile(r"list<(.+)>")
 
 
@@ -59,7 +60,18 @@ class Rows:
     known: npt.NDArray[np.bool_]
 
 
-Column = Categories | TagLists | Lists | Rows | npt.NDArray[Any]
+@dataclass(frozen=True, slots=True, eq=False)
+class Maps:
+    """Weights of terms of D rows: row d has terms and weights offsets[d] to offsets[d + 1] - 1,
+    int64[D + 1] from 0, and is null where `known` bool[D] is False."""
+
+    terms: Categories
+    weights: npt.NDArray[Any]
+    offsets: Int64
+    known: npt.NDArray[np.bool_]
+
+
+Column = Categories | TagLists | Lists | Rows | Maps | npt.NDArray[Any]
 Report = Callable[[int, "int | None"], None]
 
 
@@ -76,7 +88,8 @@ class Predictions:
     outputs : the type of each predicted column, in order: "string", "bool", "int64", … for labels
         (Labels.type), "float" for float32[D], "list<string>" for TagLists, "list<float>" for
         float32[D, H], "vector<float>[H]" and "vector<halffloat>[H]" for the same as lists of a
-        fixed size, "vector<int8>[H]" for Rows, "list<int32>" or "list<vector<float>[H]>" for Lists
+        fixed size, "vector<int8>[H]" for Rows, "list<int32>" or "list<vector<float>[H]>" for Lists,
+        "map<string, float>" for Maps
     found : the batches of the reader, each with its predicted columns
 
     Attributes
@@ -184,6 +197,8 @@ def _arrow_type(kind: str) -> pa.DataType:
     vector = _VECTOR.fullmatch(kind)
     if vector:
         return pa.list_(pa.type_for_alias(vector[1]), int(vector[2]))
+    if kind == _MAP:
+        return pa.map_(pa.string(), pa.float32())
     if elements := _LIST.fullmatch(kind):
         return pa.list_(_arrow_type(elements[1]))
     return pa.type_for_alias(kind)
@@ -198,6 +213,10 @@ def _array(column: Column, kind: pa.DataType) -> pa.Array:
     if isinstance(column, Lists):
         elements = _array(column.values, kind.value_type)
         return _list_array(elements, column.offsets, kind)
+    if isinstance(column, Maps):
+        offsets = number_array(column.offsets, np.int32)
+        parts = _decoded(column.terms, kind.key_type), _numbers(column.weights, kind.item_type)
+        return pa.MapArray.from_arrays(offsets, *parts, kind, mask=pa.array(~column.known))
     if isinstance(column, Rows):
         return _vectors(column.values, column.known, kind)
     if column.ndim == 2 and pa.types.is_fixed_size_list(kind):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import fastseq
 from fastseq.models.bert.encoding import TextEncoder, TokenVectors
-from tests.bert_checkpoints import write_checkpoint
+from fastseq.models.bert.sparse import SparseEncoder
+from fastseq.store.rows import Corpus
+from tests.bert_checkpoints import masked_weights_of, write_checkpoint
 from tests.cli.conftest import Run, Write
 
 
@@ -71,8 +75,40 @@ def test_vectors_of_tokens_and_int8(run: Run, write: Write) -> None:
     np.testing.assert_allclose(vector, TextEncoder.load("model").encode(texts[0]), atol=0.004)
     # cosines need no scales: the column is an index's as it is
     write("8.parquet", id=[7, 8, 9], text=texts, vector=table["vector"])
-    ran = run("index", "8.parquet", "--dense-column", "vector", "-o", "i")
+    batch = next(Corpus.open("8.parquet", vectors="vector").batches())
+    assert batch.vectors is not None
+    assert batch.vectors[0].tolist() == table["vector"][0].as_py()
+
+
+def test_sparse_vectors_are_indexed_and_searched(run: Run, write: Write) -> None:
+    write_checkpoint(Path("splade"), weights=masked_weights_of())
+    texts = ["the cats sat", None, "a dog ran on the mat ."]
+    write("docs.parquet", id=[7, 8, 9], text=texts)
+    embed = ("embed", "splade", "docs.parquet", "-o", "out.parquet", "--sparse")
+    ran = run(*embed, "--top-terms", "5")
     assert ran.code == 0, ran.err
+    table = pq.read_table("out.parquet")
+    assert table.schema.field("impacts").type == pa.map_(pa.string(), pa.float32())
+    assert table["impacts"].null_count == 1
+    encoder = SparseEncoder.load("splade", top_terms=5)
+    for row in (0, 2):
+        assert dict(table["impacts"][row].as_py()) == encoder.encode(texts[row])
+    ran = run("index", "out.parquet", "--impacts", "impacts", "-o", "i")
+    assert ran.code == 0, ran.err
+    query = SparseEncoder.load("splade").encode("a cat")
+    expected = fastseq.Index.open("i").search(query, k=2)
+    ran = run("search", "a cat", "-i", "i", "--sparse", "splade", "--format", "json")
+    assert [hit["id"] for hit in json.loads(ran.out)] == expected.ids[0]
+    write("queries.parquet", query_id=["q"], text=["a cat"])
+    ran = run("search", "--queries", "queries.parquet", "-i", "i", "--sparse", "splade")
+    assert [line.split()[2] for line in ran.out.splitlines()] == [str(id) for id in expected.ids[0]]
+
+    assert "cannot be combined" in run(*embed, "--dtype", "int8").err
+    assert "--top-terms requires --sparse" in run(*embed[:-1], "--top-terms", "3").err
+    assert "no masked-word head" in run("embed", "model", *embed[2:]).error
+    run("index", "docs.parquet", "-o", "words")
+    assert "--impacts" in run("search", "a", "-i", "words", "--sparse", "splade").error
+    assert "cannot be combined" in run("search", "a", "--sparse", "splade", "--dense").err
 
 
 def test_wrong_input(run: Run, write: Write) -> None:

@@ -19,7 +19,7 @@ import pytest
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
 
-from tests.bert_checkpoints import CONFIG, write_checkpoint
+from tests.bert_checkpoints import CONFIG, masked_weights_of, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -118,7 +118,9 @@ def test_code_blocks_of_a_page_run(
 ) -> None:
     shutil.copytree(samples, tmp_path / "demo")
     shutil.copytree(ROOT / "data", tmp_path / "data")
-    write_checkpoint(tmp_path / "all-MiniLM-L6-v2", {**CONFIG, "max_position_embeddings": 64})
+    config = {**CONFIG, "max_position_embeddings": 64}
+    write_checkpoint(tmp_path / "all-MiniLM-L6-v2", config)
+    write_checkpoint(tmp_path / "splade-tiny", config, masked_weights_of(config))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])  # python blocks may run commands too
     document = Document.parse(str(page), *PARSERS)
