@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,10 @@ import pytest
 import fastseq
 from fastseq.models.bert.encoding import TextEncoder, TokenVectors
 from fastseq.models.bert.sparse import SparseEncoder
+from fastseq.nn.encoder import Encoder
+from fastseq.store import predictions
 from fastseq.store.rows import Corpus
-from tests.bert_checkpoints import masked_weights_of, write_checkpoint
+from tests.bert_checkpoints import PIECES, masked_weights_of, write_checkpoint
 from tests.cli.conftest import Run, Write
 
 
@@ -109,6 +112,47 @@ def test_sparse_vectors_are_indexed_and_searched(run: Run, write: Write) -> None
     run("index", "docs.parquet", "-o", "words")
     assert "--impacts" in run("search", "a", "-i", "words", "--sparse", "splade").error
     assert "cannot be combined" in run("search", "a", "--sparse", "splade", "--dense").err
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("model", ()), ("model", ("--pooling", "none", "--dtype", "int8")), ("splade", ("--sparse",))],
+)
+def test_an_interrupted_command_continues(
+    run: Run, write: Write, monkeypatch: pytest.MonkeyPatch, model: str, options: tuple[str, ...]
+) -> None:
+    write_checkpoint(Path("splade"), weights=masked_weights_of(), limit=8)
+    rng = np.random.default_rng(0)
+    words = [piece for piece in PIECES[5:] if piece[0] != "#"]
+    texts = [" ".join(rng.choice(words, rng.integers(0, 12))) for _ in range(60)]
+    write("docs.parquet", id=[*range(60)], text=texts)
+    batches, encode = Corpus.batches, Encoder.encode
+    monkeypatch.setattr(Corpus, "batches", lambda reader, *_: batches(reader, 100))
+    monkeypatch.setattr(predictions, "GROUP_ROWS", 10)
+    embed = ("embed", model, "docs.parquet", *options, "--threads", "1", "-o")
+    whole = run(*embed, "whole.parquet")
+    assert whole.code == 0, whole.err
+    calls = 0
+
+    def dying(*given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 12:
+            raise KeyboardInterrupt
+        encode(*given)
+
+    monkeypatch.setattr(Encoder, "encode", dying)
+    assert run(*embed, "out.parquet").code != 0
+    assert Path("out.parquet.partial").is_dir()
+    assert "another max_length: 8, now 5" in run(*embed, "out.parquet", "--max-length", "5").error
+    monkeypatch.setattr(Encoder, "encode", encode)
+    again = run(*embed, "out.parquet")
+    assert "out.parquet: continued after" in again.err
+    # texts, truncated ones and tokens are counted as without an interruption
+    counts = [ran.err.replace("whole", "out").splitlines()[-3:] for ran in (whole, again)]
+    assert counts[0] == counts[1]
+    assert Path("out.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+    assert not Path("out.parquet.partial").exists()
 
 
 def test_wrong_input(run: Run, write: Write) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,15 +218,17 @@ class TextEncoder(TextInputs):
 
         Others as in `encode`, which also has the errors.
         """
-        from fastseq.store.predictions import Predictions, Rows
+        from fastseq.store.predictions import Continued, Predictions, Rows
 
         one_of("on_truncate", on_truncate, TRUNCATION)
         one_of("kind", kind, TYPES_OF_VECTORS)
         report = self.report = EncodeReport()
         start = self._prompt(prompt)
 
-        def found() -> Iterator[tuple[RowBatch, dict[str, Column]]]:
+        def found(first: int = 0) -> Iterator[tuple[RowBatch, dict[str, Column]]]:
             for batch in reader.batches():
+                if batch.first_row < first:
+                    continue
                 with located(batch.where):
                     vectors = self._vectors(batch.text, start, on_truncate, report, np.nan)
                 if kind == _INT8:
@@ -238,7 +241,11 @@ class TextEncoder(TextInputs):
         outputs = {column: f"vector<{TYPES_OF_VECTORS[kind]}>[{self.size}]"}
         if kind == _INT8:
             outputs[f"{column}_{SCALE}"] = "float"
-        return Predictions(reader, outputs, found())
+        settings = partial(
+            self._identity, pooling=self.pooling, normalize=self.normalize, prompt=start,
+            on_truncate=on_truncate,
+        )  # fmt: skip
+        return Predictions(reader, outputs, found(), Continued(found, report, settings))
 
     def encode_tokens(
         self, texts: Any, *, prompt: str | None = None, on_truncate: str = "warn",
@@ -287,7 +294,7 @@ class TextEncoder(TextInputs):
 
         Others as in `predict_batches`, errors as of `encode`.
         """
-        from fastseq.store.predictions import Lists, Predictions, TagLists
+        from fastseq.store.predictions import Continued, Lists, Predictions, TagLists
 
         one_of("on_truncate", on_truncate, TRUNCATION)
         one_of("kind", kind, TYPES_OF_VECTORS)
@@ -295,8 +302,10 @@ class TextEncoder(TextInputs):
         start = self._prompt(prompt)
         names = tuple(self.tokenizer.words(range(len(self.tokenizer))))
 
-        def found() -> Iterator[tuple[RowBatch, dict[str, Column]]]:
+        def found(first: int = 0) -> Iterator[tuple[RowBatch, dict[str, Column]]]:
             for batch in reader.batches(_TOKEN_BYTES):
+                if batch.first_row < first:
+                    continue
                 with located(batch.where):
                     ids, offsets, spans, vectors = self._token_vectors(
                         batch.text, start, on_truncate, report, normalize
@@ -318,7 +327,11 @@ class TextEncoder(TextInputs):
         outputs[column] = f"list<vector<{TYPES_OF_VECTORS[kind]}>[{self.size}]>"
         if kind == _INT8:
             outputs[f"{column}_{SCALE}"] = "list<float>"
-        return Predictions(reader, outputs, found())
+        settings = partial(
+            self._identity, pooling="none", normalize=normalize, prompt=start,
+            on_truncate=on_truncate,
+        )  # fmt: skip
+        return Predictions(reader, outputs, found(), Continued(found, report, settings))
 
     # ---- of some texts
 

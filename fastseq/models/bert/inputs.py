@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastseq.errors import DataError, FormatError, RowError
+from fastseq.machine import versions
 from fastseq.models.bert.checkpoint import (
     SPECIAL,
     WEIGHTS,
@@ -129,6 +130,13 @@ class TextInputs:
     def _own_settings(self) -> list[str]:
         """Settings that the digest depends on."""
         return []
+
+    def _identity(self, **settings: Any) -> dict[str, Any]:
+        """What the rows of an output depend on, for a run that continues."""
+        version = versions()["fastseq"]
+        return {
+            "model": self.digest, "max_length": self.max_length, "fastseq": version, **settings
+        }  # fmt: skip
 
     @property
     def query_prompt(self) -> str:

@@ -10,6 +10,7 @@ The weight of a word is log(1 + relu(s)), s being its largest score over the tok
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -145,20 +146,26 @@ class SparseEncoder(TextInputs):
         """The terms of rows, a batch at a time, as a column of maps, to iterate over or to write as
         Parquet, which `Index.build(…, impacts=column)` takes; `report` has the counts afterwards.
         A text without a token has a null. Parameters and errors as of `encode`."""
-        from fastseq.store.predictions import Maps, Predictions
+        from fastseq.store.predictions import Continued, Maps, Predictions
 
         one_of("on_truncate", on_truncate, TRUNCATION)
         report = self.report = EncodeReport()
         start = self._prompt(prompt)
 
-        def found() -> Iterator[tuple[RowBatch, dict[str, Column]]]:
+        def found(first: int = 0) -> Iterator[tuple[RowBatch, dict[str, Column]]]:
             for batch in reader.batches():
+                if batch.first_row < first:
+                    continue
                 with located(batch.where):
                     terms, known = self._terms(batch.text, start, on_truncate, report)
                 names = Categories(self._words, terms.ids)
                 yield batch, {column: Maps(names, terms.weights, terms.offsets, known)}
 
-        return Predictions(reader, {column: "map<string, float>"}, found())
+        settings = partial(
+            self._identity, top_terms=self.top_terms, prompt=start, on_truncate=on_truncate
+        )
+        outputs = {column: "map<string, float>"}
+        return Predictions(reader, outputs, found(), Continued(found, report, settings))
 
     def _own_settings(self) -> list[str]:
         return ["sparse"]
