@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +54,22 @@ def vector_search(
     if not given:
         return partial(index.search_dense, encoder=found)
     return partial(index.search_hybrid, encoder=found, **given)
+
+
+def sparse_queries(
+    common: Common, index: Index, path: Path, texts: Sequence[str]
+) -> list[dict[str, float]]:
+    """The terms with weights of queries, by a learned-sparse model."""
+    from fastseq.models.bert.sparse import SparseEncoder
+
+    if index.impacts_column is None:
+        raise SettingsError(
+            f"{index.path}: an index of texts: --sparse needs one built with --impacts, of the "
+            "column that fastseq embed --sparse writes"
+        )
+    found = SparseEncoder.load(path, threads=common.threads).encode_query(list(texts))
+    assert isinstance(found, list)
+    return found
 
 
 def document_encoder(common: Common, index: Index, path: Path | None) -> TextEncoder | None:

@@ -24,7 +24,7 @@ from fastseq.text.weighting import (
 )
 
 from . import options, parameters
-from .encoders import vector_search
+from .encoders import sparse_queries, vector_search
 from .options import Common, command
 from .output import RunRow, write_json, write_jsonl, write_rows, write_trec
 from .progress import progress
@@ -132,6 +132,11 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     help="Weight of the ranking by vectors, from 0 to 1; that of words has the rest.  "
     "[default: 0.5]",
 )
+@options.file(
+    "--sparse", metavar="MODEL",
+    help="Encode the query with this checkpoint of a learned-sparse model, for an index of its "
+    "--impacts.",
+)  # fmt: skip
 @options.number("--hybrid-depth", help="Documents of each ranking, at least -k.  [default: 100]")
 @options.file(
     "--dense-model",
@@ -264,6 +269,7 @@ def search(
     hybrid_weight: float | None,
     hybrid_depth: int | None,
     dense_model: Path | None,
+    sparse: Path | None,
     queries: Path | None,
     output: Path | None,
     overwrite: bool,
@@ -329,6 +335,11 @@ def search(
         raise click.UsageError("--hybrid-weight and --hybrid-depth require --hybrid")
     if dense_model is not None and not dense and hybrid is None:
         raise click.UsageError("--dense-model requires --dense or --hybrid")
+    _refuse("--sparse", sparse, {
+        "--dense": dense, "--hybrid": hybrid, "--like": like, "--syntax": syntax,
+        "--operator": operator != "or", "--field": fields, "--synonyms": synonyms,
+        "--count": count, "--snippets": snippets,
+    })  # fmt: skip
     _refuse("--after", after, {"--offset": offset})
     _refuse("--count", count, {
         "--sort": sort, "--group": group, "--offset": offset, "--after": after, "--facet": facets,
@@ -419,7 +430,8 @@ def search(
                 "facet_values": facet_values,
             }  # fmt: skip
         find: Any = index.search if by_words else search_of(index)
-        hits = find(text, k=_most_hits(k, index), **searched, **pages)
+        wanted: Any = text if sparse is None else sparse_queries(common, index, sparse, [text])[0]
+        hits = find(wanted, k=_most_hits(k, index), **searched, **pages)
         trees = None
         if explain:
             trees = [hits.explain(rank) for rank in range(1, int(hits.counts[0]) + 1)]
@@ -430,7 +442,7 @@ def search(
         _name_notices(common, hits.notices)
         if after is not None and (cursor := hits.cursor()) is not None:
             common.notify(f"next page: --after {cursor}")
-        if not common.quiet and not dense:
+        if not common.quiet and not dense and sparse is None:
             words = " ".join(hits.query_texts())
             _name_removed_words(common, words, index)
             _suggest_words(common, words, index, expand)
@@ -438,7 +450,10 @@ def search(
         from fastseq.store.runs import read_queries
 
         index = Index.open(index_path)
-        query_ids, texts = read_queries(queries, index.impacts_column)
+        column = index.impacts_column if sparse is None else None
+        query_ids, texts = read_queries(queries, column)
+        if sparse is not None:
+            texts = sparse_queries(common, index, sparse, texts)
         k = _most_hits(k, index)
         if by_words:
             searched["device"] = device

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from fastseq.models.bert.encoding import TextEncoder as TextEncoder
     from fastseq.models.bert.finetuning import BertClassifier as BertClassifier
     from fastseq.models.bert.finetuning import BertRegressor as BertRegressor
+    from fastseq.models.bert.sparse import SparseEncoder as SparseEncoder
     from fastseq.models.classifier import SequenceClassifier as SequenceClassifier
     from fastseq.models.fasttext.classifier import FastTextClassifier as FastTextClassifier
     from fastseq.models.fasttext.vectors import FastText as FastText
@@ -87,6 +88,7 @@ _PUBLIC = {
     "SettingsError TrainingError",
     "features.estimators": "BM25Features CountFeatures TfidfFeatures",
     "models.bert.encoding": "TextEncoder",
+    "models.bert.sparse": "SparseEncoder",
     "models.bert.finetuning": "BertClassifier BertRegressor",
     "models.classifier": "SequenceClassifier",
     "models.fasttext.classifier": "FastTextClassifier",

@@ -15,6 +15,7 @@ from tests.naive.transformer import attention, gelu, layer_norm
 _SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", ".", ","]
 PIECES = [*_SPECIALS, *_WORDS, "##s", "##ning"]
+HEAD = "cls.predictions."
 CONFIG: dict[str, Any] = {
     "model_type": "bert", "vocab_size": len(PIECES), "hidden_size": 24, "num_hidden_layers": 2,
     "num_attention_heads": 3, "intermediate_size": 40, "max_position_embeddings": 16,
@@ -48,6 +49,18 @@ def weights_of(config: dict[str, Any], seed: int = 0) -> dict[str, np.ndarray]:
             found[f"{name}.weight"] = values + (1 if "LayerNorm" in name else 0)
             found[f"{name}.bias"] = rng.normal(0, 0.5, shape[:1])
     return {name: values.astype(np.float32) for name, values in found.items()}
+
+
+def masked_weights_of(config: dict[str, Any] = CONFIG, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random weights of BertForMaskedLM with a tied decoder."""
+    rng = np.random.default_rng(seed)
+    H = config["hidden_size"]
+    found = {f"bert.{name}": values for name, values in weights_of(config, seed).items()}
+    for name, shape in (("dense.weight", (H, H)), ("dense.bias", (H,)), ("LayerNorm.bias", (H,))):
+        found[f"{HEAD}transform.{name}"] = rng.normal(0, 0.5, shape).astype(np.float32)
+    found[f"{HEAD}transform.LayerNorm.weight"] = rng.normal(1, 0.3, H).astype(np.float32)
+    found[f"{HEAD}bias"] = rng.normal(0, 0.5, config["vocab_size"]).astype(np.float32)
+    return found
 
 
 def write_checkpoint(

@@ -56,7 +56,7 @@ def data() -> Path:
 
 @cache
 def checkpoint() -> Path:
-    """A checkpoint of BERT with random weights, written once a process."""
+    """A masked-language model of BERT with random weights, written once a process."""
     path = folder() / "checkpoint"
     path.mkdir()
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -84,6 +84,9 @@ def checkpoint() -> Path:
         dense[f"{start}intermediate.dense"] = (inner, hidden)
         dense[f"{start}output.dense"] = (hidden, inner)
         norms += [f"{start}attention.output.LayerNorm", f"{start}output.LayerNorm"]
+    dense["cls.predictions.transform.dense"] = (hidden, hidden)
+    norms.append("cls.predictions.transform.LayerNorm")
+    shapes["cls.predictions.bias"] = (len(pieces),)
     for name in norms:
         dense[name] = (hidden,)
     for name, shape in dense.items():

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastseq.models.bert.encoding import TextEncoder
+import fastseq
+from fastseq.models.bert.encoding import TextEncoder, TokenVectors
+from fastseq.models.bert.sparse import SparseEncoder
+from fastseq.nn.encoder import Encoder
 from fastseq.nn.precisions import has_instructions
-from tests.bert_checkpoints import write_checkpoint
+from fastseq.store import predictions
+from fastseq.store.rows import Corpus
+from tests.bert_checkpoints import PIECES, masked_weights_of, write_checkpoint
 from tests.cli.conftest import Run, Write
 
 
@@ -68,6 +75,109 @@ def test_precision(run: Run, write: Write) -> None:
     found = np.array(pq.read_table("out.parquet")["vector"].to_pylist())
     expected = TextEncoder.load("model").encode(["a dog", "the cat sat"])
     np.testing.assert_allclose(found, expected, atol=0.05)
+
+
+def test_vectors_of_tokens_and_int8(run: Run, write: Write) -> None:
+    texts = ["the cats sat", "", "a dog ran on the mat , the cat sat ."]
+    write("docs.parquet", id=[7, 8, 9], text=texts)
+    ran = run("embed", "model", "docs.parquet", "-o", "out.parquet", "--pooling", "none",
+              "--dtype", "int8", "--prompt", "a ")  # fmt: skip
+    assert ran.code == 0, ran.err
+    table = pq.read_table("out.parquet")
+    assert table.schema.names == ["id", "tokens", "starts", "ends", "vector", "vector_scale"]
+    assert table.schema.field("vector").type == pa.list_(pa.list_(pa.int8(), 24))
+    rows = table.to_pylist()
+    assert rows[1] == {"id": 8, **{name: [] for name in table.schema.names[1:]}}
+    assert rows[0]["tokens"] == ["the", "cat", "##s", "sat"]
+    assert (rows[0]["starts"], rows[0]["ends"]) == ([0, 4, 7, 9], [3, 7, 8, 12])
+    found = TextEncoder.load("model").encode_tokens(texts[0], prompt="a ")
+    assert isinstance(found, TokenVectors)
+    again = np.array(rows[0]["vector"]) * np.array(rows[0]["vector_scale"])[:, None]
+    np.testing.assert_allclose(again, found.vectors, atol=np.abs(found.vectors).max() / 250)
+
+    assert run("embed", "model", "docs.parquet", "-o", "8.parquet", "--dtype", "int8").code == 0
+    table = pq.read_table("8.parquet")
+    assert table.schema.field("vector").type == pa.list_(pa.int8(), 24)
+    assert table["vector_scale"].null_count == table["vector"].null_count == 1
+    vector = np.array(table["vector"][0].as_py()) * table["vector_scale"][0].as_py()
+    np.testing.assert_allclose(vector, TextEncoder.load("model").encode(texts[0]), atol=0.004)
+    # cosines need no scales: the column is an index's as it is
+    write("8.parquet", id=[7, 8, 9], text=texts, vector=table["vector"])
+    batch = next(Corpus.open("8.parquet", vectors="vector").batches())
+    assert batch.vectors is not None
+    assert batch.vectors.values[0].tolist() == table["vector"][0].as_py()
+
+
+def test_sparse_vectors_are_indexed_and_searched(run: Run, write: Write) -> None:
+    write_checkpoint(Path("splade"), weights=masked_weights_of())
+    texts = ["the cats sat", None, "a dog ran on the mat ."]
+    write("docs.parquet", id=[7, 8, 9], text=texts)
+    embed = ("embed", "splade", "docs.parquet", "-o", "out.parquet", "--sparse")
+    ran = run(*embed, "--top-terms", "5")
+    assert ran.code == 0, ran.err
+    table = pq.read_table("out.parquet")
+    assert table.schema.field("impacts").type == pa.map_(pa.string(), pa.float32())
+    assert table["impacts"].null_count == 1
+    encoder = SparseEncoder.load("splade", top_terms=5)
+    for row in (0, 2):
+        assert dict(table["impacts"][row].as_py()) == encoder.encode(texts[row])
+    ran = run("index", "out.parquet", "--impacts", "impacts", "-o", "i")
+    assert ran.code == 0, ran.err
+    query = SparseEncoder.load("splade").encode("a cat")
+    expected = fastseq.Index.open("i").search(query, k=2)
+    ran = run("search", "a cat", "-i", "i", "--sparse", "splade", "--format", "json")
+    assert [hit["id"] for hit in json.loads(ran.out)] == expected.ids[0]
+    write("queries.parquet", query_id=["q"], text=["a cat"])
+    ran = run("search", "--queries", "queries.parquet", "-i", "i", "--sparse", "splade")
+    assert [line.split()[2] for line in ran.out.splitlines()] == [str(id) for id in expected.ids[0]]
+
+    assert "cannot be combined" in run(*embed, "--dtype", "int8").err
+    assert "--top-terms requires --sparse" in run(*embed[:-1], "--top-terms", "3").err
+    assert "no masked-word head" in run("embed", "model", *embed[2:]).error
+    run("index", "docs.parquet", "-o", "words")
+    assert "--impacts" in run("search", "a", "-i", "words", "--sparse", "splade").error
+    assert "cannot be combined" in run("search", "a", "--sparse", "splade", "--dense").err
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [("model", ()), ("model", ("--pooling", "none", "--dtype", "int8")), ("splade", ("--sparse",))],
+)
+def test_an_interrupted_command_continues(
+    run: Run, write: Write, monkeypatch: pytest.MonkeyPatch, model: str, options: tuple[str, ...]
+) -> None:
+    write_checkpoint(Path("splade"), weights=masked_weights_of(), limit=8)
+    rng = np.random.default_rng(0)
+    words = [piece for piece in PIECES[5:] if piece[0] != "#"]
+    texts = [" ".join(rng.choice(words, rng.integers(0, 12))) for _ in range(60)]
+    write("docs.parquet", id=[*range(60)], text=texts)
+    batches, encode = Corpus.batches, Encoder.encode
+    monkeypatch.setattr(Corpus, "batches", lambda reader, *_: batches(reader, 100))
+    monkeypatch.setattr(predictions, "GROUP_ROWS", 10)
+    embed = ("embed", model, "docs.parquet", *options, "--threads", "1", "-o")
+    whole = run(*embed, "whole.parquet")
+    assert whole.code == 0, whole.err
+    calls = 0
+
+    def dying(*given: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > 12:
+            raise KeyboardInterrupt
+        encode(*given)
+
+    monkeypatch.setattr(Encoder, "encode", dying)
+    assert run(*embed, "out.parquet").code != 0
+    assert Path("out.parquet.partial").is_dir()
+    assert "another max_length: 8, now 5" in run(*embed, "out.parquet", "--max-length", "5").error
+    monkeypatch.setattr(Encoder, "encode", encode)
+    again = run(*embed, "out.parquet")
+    assert "out.parquet: continued after" in again.err
+    # texts, truncated ones and tokens are counted as without an interruption
+    counts = [ran.err.replace("whole", "out").splitlines()[-3:] for ran in (whole, again)]
+    assert counts[0] == counts[1]
+    assert Path("out.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+    assert not Path("out.parquet.partial").exists()
 
 
 def test_wrong_input(run: Run, write: Write) -> None:

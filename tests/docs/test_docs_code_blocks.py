@@ -20,7 +20,7 @@ import pytest
 from sybil import Document, Example
 from sybil.parsers.markdown import CodeBlockParser
 
-from tests.bert_checkpoints import CONFIG, write_checkpoint
+from tests.bert_checkpoints import CONFIG, masked_weights_of, write_checkpoint
 from tests.cli.conftest import Ran, run_cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +129,9 @@ def test_code_blocks_of_a_page_run(
 ) -> None:
     shutil.copytree(samples, tmp_path / "demo")
     shutil.copytree(ROOT / "data", tmp_path / "data")
-    write_checkpoint(tmp_path / "all-MiniLM-L6-v2", {**CONFIG, "max_position_embeddings": 64})
+    config = {**CONFIG, "max_position_embeddings": 64}
+    write_checkpoint(tmp_path / "all-MiniLM-L6-v2", config)
+    write_checkpoint(tmp_path / "splade-tiny", config, masked_weights_of(config))
     monkeypatch.chdir(tmp_path)
     for name in ("FASTSEQ_INDEX", "FASTSEQ_MODEL"):
         monkeypatch.delenv(name, raising=False)

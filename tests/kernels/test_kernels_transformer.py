@@ -16,7 +16,11 @@ from fastseq.kernels.nn.layer_norm import (
     layer_norm_forward,
     layer_norm_gradients,
 )
+from fastseq.kernels.nn.maxima import projected_maxima
+from fastseq.kernels.simd.gemm import WIDTH
 from fastseq.nn.layers import limit_and_scale
+from fastseq.nn.products import Panels, padded_bias
+from fastseq.threads import Team
 from tests.naive import transformer as naive
 from tests.naive.differences import central, relative_error
 from tests.widths import OTHERS, run_tests
@@ -191,6 +195,27 @@ def test_attention_with_large_scores() -> None:
     qkv = 100 * drawn(0, 40, 3 * 16)
     expected = naive.attention(qkv.astype(np.float64), np.array([0, 40]), 1)[0]
     assert relative_error(attend(qkv, [40], 1)[0], expected) < 1e-4
+
+
+# ---- maxima of products
+
+
+@pytest.mark.parametrize(("depth", "columns"), [(24, 150), (700, 70), (3, 1)])
+def test_maxima_of_products_match_the_twin(depth: int, columns: int) -> None:
+    lengths = [3, 1, 120, 96, 7]
+    x, b, bias = drawn(1, sum(lengths), depth), drawn(2, columns, depth), drawn(3, columns)
+    panels = Panels(depth, columns).pack(b, Team(1), transposed=True).data
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    expected = np.maximum.reduceat(x.astype(np.float64) @ b.T + bias, offsets[:-1], axis=0)
+    out, block = np.empty((5, columns), np.float32), np.ones(len(x) * WIDTH + GUARD, np.float32)
+    projected_maxima(out, x, panels, padded_bias(bias, columns), offsets, block)
+    assert relative_error(out, expected) < 1e-5
+    assert (block[-GUARD:] == 1).all()
+    # a sequence has the same bits alone
+    one = np.empty((1, columns), np.float32)
+    rows = x[offsets[2] : offsets[3]].copy()
+    projected_maxima(one, rows, panels, padded_bias(bias, columns), np.array([0, len(rows)]), block)
+    np.testing.assert_array_equal(one[0], out[2])
 
 
 @pytest.mark.parametrize("width", OTHERS)

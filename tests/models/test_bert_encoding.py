@@ -12,7 +12,7 @@ import pytest
 
 from fastseq import Index
 from fastseq.errors import DataError, FastseqWarning, FormatError, SettingsError
-from fastseq.models.bert.encoding import TextEncoder
+from fastseq.models.bert.encoding import TextEncoder, TokenVectors, to_int8
 from fastseq.nn import precisions
 from fastseq.store import texts as texts_store
 from fastseq.store.rows import Corpus
@@ -189,6 +189,56 @@ def test_vectors_that_are_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(map(len, encoder.predict_batches(reader))) == 3
     with pytest.raises(DataError, match=r"t.parquet: row 1 .* a number beyond float16, expected f"):
         list(encoder.predict_batches(reader, kind="float16"))
+
+
+def test_vectors_of_tokens(tmp_path: Path) -> None:
+    weights = write_checkpoint(tmp_path / "m", pooling="mean")  # normalised, as a text's vector
+    encoder = TextEncoder.load(tmp_path / "m", max_length=8)
+    hidden = hidden_of(CONFIG, weights, [ids_of("the cat sat on the mat")])[0]
+    with pytest.warns(FastseqWarning) as notices:
+        found, empty, cut = encoder.encode_tokens(
+            ["The cat sat on the mat", "", "a cats ran on the mat . the dog"]
+        )
+    assert len(notices) == 2
+    assert found.tokens == ["the", "cat", "sat", "on", "the", "mat"]
+    assert found.spans.tolist() == [[0, 3], [4, 7], [8, 11], [12, 14], [15, 18], [19, 22]]
+    np.testing.assert_allclose(found.vectors, hidden[1:-1], rtol=0, atol=2e-5)
+    assert len(empty) == 0
+    assert empty.vectors.shape == (0, 24)
+    assert cut.tokens == ["a", "cat", "##s", "ran", "on", "the"]
+    # é is two bytes, and no piece of the vocabulary
+    after = encoder.encode_tokens("é cat", prompt="the é ")
+    assert isinstance(after, TokenVectors)
+    assert (after.tokens, after.spans.tolist()) == (["[UNK]", "cat"], [[0, 1], [2, 5]])
+    hidden = hidden_of(CONFIG, weights, [ids_of("the [UNK] [UNK] cat")])[0]
+    np.testing.assert_allclose(after.vectors, hidden[3:-1], rtol=0, atol=2e-5)
+    with pytest.warns(FastseqWarning, match="split"):
+        whole = encoder.encode_tokens(
+            "a cats ran on the mat . the dog", on_truncate="split", normalize=True
+        )
+    assert isinstance(whole, TokenVectors)
+    assert whole.tokens == [*cut.tokens, "mat", ".", "the", "dog"]
+    last = hidden_of(CONFIG, weights, [ids_of("mat . the dog")])[0][1:-1]
+    last /= np.linalg.norm(last, axis=1)[:, None]
+    np.testing.assert_allclose(whole.vectors[6:], last, rtol=0, atol=1e-5)
+    with pytest.raises(SettingsError):
+        encoder.encode_tokens("a", normalize=1)  # type: ignore[arg-type]
+
+
+def test_int8_is_within_half_a_scale() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(0, 1, (500, 48)).astype(np.float32) * rng.choice(
+        np.float32([1e-40, 1e-30, 1, 1e30]), (500, 1)
+    )
+    vectors[3] = 0
+    vectors[4] = np.nan
+    values, scales = to_int8(vectors)
+    assert np.isnan(scales[4])
+    assert not values[[3, 4]].any()
+    assert (np.abs(values[5:]).max(1) == 127).sum() > 300
+    rest = np.delete(np.arange(500), 4)
+    error = np.abs(values[rest] * scales[rest, None].astype(np.float64) - vectors[rest])
+    assert (error <= np.maximum(scales[rest, None] * 0.501, 1e-42)).all()
 
 
 def test_kinds_of_input(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from fastseq.nn.bert import BertEmbeddings, MaskedWordHead, Pooler
+from fastseq.nn.encoder import Affine, Norm
 from fastseq.nn.layer import Parameters, joined
 from fastseq.nn.layers import Dense
 from fastseq.nn.losses import softmax_cross_entropy
 from fastseq.nn.optimisers import AdamW, clip_norm
 from fastseq.nn.transformer import TransformerEncoder
+from fastseq.nn.word_scores import HeadWeights, WordScores
 from fastseq.threads import Team
 from tests.naive.differences import relative_error
 
@@ -93,6 +95,22 @@ def test_bert_matches_pytorch(activation: str, threads: int) -> None:
         scale = max(float(np.abs(gradient).max()), 1e-3)
         found = network.parameters.gradient_views[name]
         assert np.abs(found - gradient).max() < 1e-4 * scale, name
+
+
+@pytest.mark.parametrize("activation", SPEC["shapes"])
+def test_maxima_of_word_scores_match_pytorch(activation: str) -> None:
+    p, golden = under(f"{activation}/p "), under(f"{activation}/")
+    head = "cls.predictions.transform"
+    weights = HeadWeights(
+        Affine(p[f"{head}.dense.weight"], p[f"{head}.dense.bias"]),
+        Norm(p[f"{head}.LayerNorm.weight"], p[f"{head}.LayerNorm.bias"]),
+        Affine(p["bert.embeddings.word_embeddings.weight"], p["cls.predictions.bias"]),
+    )
+    scores = WordScores(weights, SPEC["eps"], activation != "gelu", Team(1))
+    offsets = golden["0 offsets"]
+    expected = np.maximum.reduceat(golden["word scores"], offsets[:-1], axis=0)
+    found = scores.maxima(golden["rows"], offsets)
+    assert relative_error(found, expected) < 1e-5
 
 
 @pytest.mark.parametrize("activation", SPEC["shapes"])

@@ -34,6 +34,7 @@ SPECIAL = 2  # tokens around a text: [CLS] and [SEP]
 _MODE = "pooling_mode_"
 _MODES = {"mean": "mean", "cls": "cls", "cls_token": "cls", "max": "max"}
 _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
+_SPARSE_MODULES = ["MLMTransformer", "SpladePooling"]  # of a SparseEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +166,9 @@ def _sentences(folder: Path, config: BertConfig) -> Sentences:
     except (TypeError, KeyError, AttributeError):
         raise FormatError(f"{folder / MODULES}: not a list of modules") from None
     names = [kind for kind, _ in kinds]
+    if names == _SPARSE_MODULES:
+        _check_sparse(folder / kinds[1][1] / CONFIG)
+        return Sentences("mean", False, most, prompts, prompt, lowercases)
     for kind in names:
         if kind not in _KNOWN_MODULES:
             raise FormatError(
@@ -200,6 +204,19 @@ def _pooling(path: Path) -> str:
             f"supported, only {', '.join(POOLINGS)}"
         )
     return modes[0]
+
+
+def _check_sparse(path: Path) -> None:
+    """Raise FormatError unless the pooling of a learned-sparse model is SPLADE's."""
+    given = _read_json(path)
+    if not isinstance(given, Mapping):
+        raise FormatError(f"{path}: not the settings of a pooling module")
+    for name, expected in (("pooling_strategy", "max"), ("activation_function", "relu")):
+        found = given.get(name, expected)
+        if found != expected:
+            raise FormatError(
+                f"{path}: {name} is {quoted(found)}, which is not supported, only {expected!r}"
+            )
 
 
 def _is_text(value: Any) -> bool:

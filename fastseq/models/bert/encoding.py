@@ -6,73 +6,56 @@ vectors = encoder.encode(["a cat", "a dog"])  # float32[2, H]
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from hashlib import sha256
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastseq.errors import DataError, FormatError, RowError, SettingsError, located, warn
-from fastseq.models.bert.checkpoint import (
-    POOLINGS,
-    SPECIAL,
-    WEIGHTS,
-    Checkpoint,
-    check_tokenizer,
-    limit_of,
-    read_checkpoint,
-)
+from fastseq.errors import RowError, SettingsError, located, warn
+from fastseq.models.bert.checkpoint import POOLINGS, Checkpoint, read_checkpoint
 from fastseq.models.bert.inference import make_encoder, pool_rows
+from fastseq.models.bert.inputs import TRUNCATION, EncodeReport, TextInputs, text_source
 from fastseq.nn.precisions import PRECISIONS, has_instructions
 from fastseq.settings import flag, one_of, string, thread_count
-from fastseq.store.files import reason
-from fastseq.store.texts import open_texts
 from fastseq.text.tokenizer_files import read_tokenizer
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
-from fastseq.types import Float32, Int64, Texts, Tokens, offsets_of, ranges
+from fastseq.types import Categories, Float32, Int32, Int64, Texts, offsets_of, ranges
 
 if TYPE_CHECKING:
-    from fastseq.store.predictions import Predictions
+    from fastseq.store.predictions import Column, Predictions
     from fastseq.store.rows import RowBatch, RowReader
 
-TRUNCATION = ("warn", "error", "split")
-TYPES_OF_VECTORS = {"float32": "float", "float16": "halffloat"}
-# names of prompts, the first that a checkpoint has
-_QUERIES, _DOCUMENTS = ("query",), ("document", "passage", "corpus")
-_READ = 1 << 20  # bytes of a file at a time
+TYPES_OF_VECTORS = {"float32": "float", "float16": "halffloat", "int8": "int8"}
+_INT8 = "int8"
+SCALE = "scale"  # ends the name of the column of scales
 _SMALLEST = np.float32(1e-12)  # norm that a vector is divided by, as in sentence-transformers
+_TOKEN_BYTES = 1 << 17  # of text whose tokens' vectors are in memory at a time
 
 
-@dataclass(slots=True)
-class EncodeReport:
-    """Counts of the texts that were encoded."""
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenVectors:
+    """The word pieces of a text with their contextual vectors.
 
-    texts: int = 0
-    empty: int = 0  # without a token: their vectors are zeros
-    truncated: int = 0  # or split
-    tokens: int = 0  # encoded, with special ones
+    tokens   the n pieces, without special tokens, those of a prompt, and those beyond the limit
+    spans    int64[n, 2]    where each begins and ends in the text, in code points
+    vectors  float32[n, H]
+    """
 
-    def messages(self, most: int, is_split: bool) -> list[str]:
-        """The notices on texts that have no vector, or not one of their whole text."""
-        found = []
-        if self.empty:
-            found.append(f"{_count(self.empty, 'text')} of {self.texts:,} without a token")
-        if self.truncated:
-            done = "split into windows" if is_split else "truncated"
-            found.append(
-                f"{_count(self.truncated, 'text')} of {self.texts:,} with more than {most} tokens "
-                f"{'was' if self.truncated == 1 else 'were'} {done}"
-            )
-        return found
+    tokens: list[str]
+    spans: Int64
+    vectors: Float32
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
 
-class TextEncoder:
+class TextEncoder(TextInputs):
     """Makes vectors of texts with the encoder of a checkpoint. Made by `load`.
 
     The same text has the same bits alone, in any batch and on any number of threads.
@@ -101,26 +84,13 @@ class TextEncoder:
         threads: int | None = None,
     ) -> None:
         config, given = checkpoint.config, checkpoint.sentences
-        check_tokenizer(tokenizer, config, checkpoint.path)
-        if given.lowercases and not tokenizer.lowercase:
-            raise FormatError(
-                f"{checkpoint.path}: lower-casing of texts before the tokenizer (do_lower_case) is "
-                "not supported"
-            )
-        self._config = config
+        super().__init__(checkpoint, tokenizer, max_length, Team(thread_count(threads)))
         self.size = config.hidden
-        self.max_length = limit_of(checkpoint, max_length)
         self.pooling = given.pooling
         if pooling is not None:
             self.pooling = one_of("pooling", pooling, POOLINGS)
         self.normalize = given.normalize if normalize is None else flag("normalize", normalize)
-        self.prompts: Mapping[str, str] = given.prompts
-        self.default_prompt = given.default_prompt
-        self.path = checkpoint.path
         self._documents = EncodeReport()
-        self.tokenizer = tokenizer
-        self.report = EncodeReport()
-        self._team = Team(thread_count(threads))
         one_of("precision", precision, PRECISIONS)
         if not has_instructions(precision):
             warn(f"this CPU has no instructions for {precision}: float32 is faster here")
@@ -198,14 +168,13 @@ class TextEncoder:
         return vectors
 
     def encode_query(self, texts: Any) -> Float32:
-        """`encode` with the checkpoint's prompt for queries, where it has one, else its default."""
-        return self.encode(texts, prompt=self._prompt_of(_QUERIES))
+        """`encode` with `query_prompt`."""
+        return self.encode(texts, prompt=self.query_prompt)
 
     def encode_document(self, texts: Any) -> Float32:
-        """`encode` with the checkpoint's prompt for documents ("document", "passage" or "corpus"),
-        where it has one, else its default. Truncated texts and those without a token are counted
+        """`encode` with `document_prompt`. Truncated texts and those without a token are counted
         for `take_messages`, without a warning; whether vectors are finite is not checked."""
-        prompt = self._prompt(self._prompt_of(_DOCUMENTS))
+        prompt = self._prompt(self.document_prompt)
         return self._encoded(texts, prompt, "warn", self._documents, None)
 
     def take_messages(self) -> list[str]:
@@ -213,34 +182,15 @@ class TextEncoder:
         report, self._documents = self._documents, EncodeReport()
         return report.messages(self.max_length, False)
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of what vectors depend on, in hexadecimal: the file of weights, the vocabulary
-        and the options of the tokenizer, heads and activation, pooling and prompts; not of
-        `max_length`, since vectors with different limits can be compared. Raises DataError where
-        the file cannot be read."""
-        config = self._config
-        own = [
-            self.pooling, self.tokenizer.vocabulary, self.tokenizer.options, config.layers,
-            config.heads, config.is_tanh, config.epsilon, dict(self.prompts), self.default_prompt,
-        ]  # fmt: skip
-        found = sha256(json.dumps(own, sort_keys=True, default=asdict).encode())
-        path = self.path / WEIGHTS
-        try:
-            with open(path, "rb") as file:
-                while part := file.read(_READ):
-                    found.update(part)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read ({reason(error)})") from error
-        return found.hexdigest()
+    def _own_settings(self) -> list[str]:
+        return [self.pooling]
 
     def _encoded(
         self, texts: Any, prompt: str, on_truncate: str, report: EncodeReport,
         kind: str | None = "float32",
     ) -> Float32:  # fmt: skip
         """`_vectors` of any texts; of one string float32[H]."""
-        is_one = isinstance(texts, str)
-        source = open_texts([texts] if is_one else texts)
+        source = text_source(texts)
         parts: list[Float32] = []
         row = 0
         for part in source.slices():
@@ -248,7 +198,7 @@ class TextEncoder:
                 parts.append(self._vectors(part, prompt, on_truncate, report, kind))
             row += len(part)
         vectors = np.concatenate(parts) if parts else np.empty((0, self.size), np.float32)
-        return vectors[0] if is_one else vectors
+        return vectors[0] if isinstance(texts, str) else vectors
 
     def predict_batches(
         self,
@@ -262,12 +212,12 @@ class TextEncoder:
         """The vectors of rows, a batch at a time, to iterate over or to write as Parquet; `report`
         has the counts afterwards. A text without a token has a null.
 
-        column, kind : name of the column of vectors, and the type of their elements: "float32" or
-            "float16"
+        column, kind : name of the column of vectors, and the type of their elements: "float32",
+            "float16" or "int8", which has the scales of `to_int8` in the column "{column}_scale"
 
         Others as in `encode`, which also has the errors.
         """
-        from fastseq.store.predictions import Predictions
+        from fastseq.store.predictions import Continued, Predictions, Rows
 
         one_of("on_truncate", on_truncate, TRUNCATION)
         one_of("kind", kind, TYPES_OF_VECTORS)
@@ -276,42 +226,117 @@ class TextEncoder:
         report = self.report = EncodeReport()
         start = self._prompt(prompt)
 
-        def found() -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
+        def found(first: int = 0) -> Iterator[tuple[RowBatch, dict[str, Column]]]:
             for batch in reader.batches():
+                if batch.first_row < first:
+                    continue
                 with located(batch.where):
                     vectors = self._vectors(batch.text, start, on_truncate, report, kind, np.nan)
-                yield batch, {column: vectors}
+                if kind == _INT8:
+                    values, scales = to_int8(vectors)
+                    known = Rows(values, ~np.isnan(scales))
+                    yield batch, {column: known, f"{column}_{SCALE}": scales}
+                else:
+                    yield batch, {column: vectors}
 
         outputs = {column: f"vector<{TYPES_OF_VECTORS[kind]}>[{self.size}]"}
-        return Predictions(reader, outputs, found())
+        if kind == _INT8:
+            outputs[f"{column}_{SCALE}"] = "float"
+        settings = partial(
+            self._identity, pooling=self.pooling, normalize=self.normalize, prompt=start,
+            on_truncate=on_truncate, precision=self.network.precision,
+        )  # fmt: skip
+        return Predictions(reader, outputs, found(), Continued(found, report, settings))
+
+    def encode_tokens(
+        self, texts: Any, *, prompt: str | None = None, on_truncate: str = "warn",
+        normalize: bool = False,
+    ) -> list[TokenVectors] | TokenVectors:  # fmt: skip
+        """The contextual vectors of the word pieces of each text; of one string, its TokenVectors.
+
+        on_truncate : "warn", the pieces beyond the limit are left out; "error"; "split", they get
+            the vectors that they have in windows of `max_length` tokens
+        normalize : divide each vector by its Euclidean norm
+
+        Others and errors as of `encode`.
+        """
+        one_of("on_truncate", on_truncate, TRUNCATION)
+        flag("normalize", normalize)
+        report, source = EncodeReport(), text_source(texts)
+        self.report, start = report, self._prompt(prompt)
+        found: list[TokenVectors] = []
+        with source.located():
+            for part in source.slices():
+                ids, offsets, spans, vectors = self._token_vectors(
+                    part, start, on_truncate, report, normalize
+                )
+                words = self.tokenizer.words(ids)
+                found += [
+                    TokenVectors(words[a:b], spans[a:b], vectors[a:b])
+                    for a, b in pairwise(offsets.tolist())
+                ]
+        for message in report.messages(self.max_length, on_truncate == "split"):
+            warn(message)
+        return found[0] if isinstance(texts, str) else found
+
+    def predict_token_batches(
+        self,
+        reader: RowReader,
+        *,
+        prompt: str | None = None,
+        on_truncate: str = "warn",
+        column: str = "vector",
+        kind: str = "float32",
+        normalize: bool = False,
+    ) -> Predictions:
+        """The vectors of `encode_tokens` of rows, a batch of bounded memory at a time: columns
+        "tokens", "starts" and "ends" (their spans) and `column`, lists of vectors; with the kind
+        "int8", "{column}_scale" too. A text without a token has empty lists.
+
+        Others as in `predict_batches`, errors as of `encode`.
+        """
+        from fastseq.store.predictions import Continued, Lists, Predictions, TagLists
+
+        one_of("on_truncate", on_truncate, TRUNCATION)
+        one_of("kind", kind, TYPES_OF_VECTORS)
+        if not string("column", column):
+            raise SettingsError("the column of vectors needs a name")
+        report = self.report = EncodeReport()
+        start = self._prompt(prompt)
+        names = tuple(self.tokenizer.words(range(len(self.tokenizer))))
+
+        def found(first: int = 0) -> Iterator[tuple[RowBatch, dict[str, Column]]]:
+            for batch in reader.batches(_TOKEN_BYTES):
+                if batch.first_row < first:
+                    continue
+                with located(batch.where):
+                    ids, offsets, spans, vectors = self._token_vectors(
+                        batch.text, start, on_truncate, report, normalize
+                    )
+                columns: dict[str, Column] = {
+                    "tokens": TagLists(Categories(names, ids), offsets),
+                    "starts": Lists(spans[:, 0], offsets),
+                    "ends": Lists(spans[:, 1], offsets),
+                }
+                if kind == _INT8:
+                    values, scales = to_int8(vectors)
+                    columns[column] = Lists(values, offsets)
+                    columns[f"{column}_{SCALE}"] = Lists(scales, offsets)
+                else:
+                    columns[column] = Lists(vectors, offsets)
+                yield batch, columns
+
+        outputs = {"tokens": "list<string>", "starts": "list<int32>", "ends": "list<int32>"}
+        outputs[column] = f"list<vector<{TYPES_OF_VECTORS[kind]}>[{self.size}]>"
+        if kind == _INT8:
+            outputs[f"{column}_{SCALE}"] = "list<float>"
+        settings = partial(
+            self._identity, pooling="none", normalize=normalize, prompt=start,
+            on_truncate=on_truncate, precision=self.network.precision,
+        )  # fmt: skip
+        return Predictions(reader, outputs, found(), Continued(found, report, settings))
 
     # ---- of some texts
-
-    def _prompt_of(self, names: Sequence[str]) -> str | None:
-        """The name of the first prompt that the checkpoint has; None for the default."""
-        return next((name for name in names if name in self.prompts), None)
-
-    def _prompt(self, prompt: str | None) -> str:
-        """The text of a prompt. Raises SettingsError for one that leaves no room for a text."""
-        if prompt is None:
-            prompt = self.default_prompt
-        else:
-            prompt = self.prompts.get(string("prompt", prompt), prompt)
-        own = len(self.tokenizer.encode(Texts.from_strings([prompt])).values) + SPECIAL
-        if own >= self.max_length:
-            raise SettingsError(
-                f"the prompt has {own:,} tokens, with special ones, and a text {self.max_length:,} "
-                "at most: no text remains"
-            )
-        return prompt
-
-    def _tokens(self, texts: Texts, prompt: str) -> Tokens:
-        """The tokens of texts after a prompt; a text without a token remains without."""
-        tokens = self.tokenizer.encode(texts, self._team)
-        if not prompt:
-            return tokens
-        prompted = with_prompt(texts, prompt, np.diff(tokens.offsets) > 0)
-        return self.tokenizer.encode(prompted, self._team)
 
     def _vectors(
         self, texts: Texts, prompt: str, on_truncate: str, report: EncodeReport,
@@ -319,56 +344,63 @@ class TextEncoder:
     ) -> Float32:  # fmt: skip
         """float32[D, H], of texts without a token filled with `empty`. Raises RowError for numbers
         that are not finite as of the type `kind`; None: they are not checked."""
-        tokens = self._tokens(texts, prompt)
-        lengths = np.diff(tokens.offsets)
-        limit = self.max_length - SPECIAL
-        report.texts += len(texts)
-        report.empty += int((lengths == 0).sum())
-        longer = lengths > limit
-        report.truncated += int(longer.sum())
-        if on_truncate == "error" and longer.any():
-            row = int(np.argmax(longer))
-            raise RowError(
-                row,
-                f"its text has {int(lengths[row]) + SPECIAL:,} tokens, the model takes "
-                f"{self.max_length}; on_truncate=… says what to do",
-            )
-        # the windows of all texts follow each other in the tokens
-        windows = -(-lengths // limit) if on_truncate == "split" else np.minimum(lengths, 1)
-        owner = np.repeat(np.arange(len(texts)), windows)
-        place = np.arange(len(owner)) - np.repeat(offsets_of(windows)[:-1], windows)
-        starts = tokens.offsets[owner] + place * limit
-        parts = Tokens(tokens.values, np.append(starts, tokens.offsets[-1]))
-        inputs = self.tokenizer.join(parts, None, self.max_length)
-        sizes = np.diff(inputs.offsets)
-        report.tokens += len(inputs.ids)
-        pooled = np.empty((len(owner), self.size), np.float32)
+        windows = self._windows(texts, prompt, on_truncate, report)
+        pooled = np.empty((len(windows.offsets) - 1, self.size), np.float32)
 
         def pool(numbers: Int64, hidden: Float32, own: Int64) -> None:
             pooled[numbers] = pool_rows(hidden, own, self.pooling)
 
-        self.network.encode(inputs.ids, inputs.offsets, pool)
-        if (windows == 1).all():
+        self.network.encode(windows.ids, windows.offsets, pool)
+        counts, bounds = windows.counts, windows.bounds
+        if (counts == 1).all():
             vectors = pooled
         else:
             vectors = np.full((len(texts), self.size), np.float32(empty))
-            first = offsets_of(windows)[:-1]
-            once = windows == 1
-            vectors[once] = pooled[first[once]]
-            for text in np.flatnonzero(windows > 1):
-                own = slice(first[text], first[text] + windows[text])
-                vectors[text] = np.average(pooled[own], axis=0, weights=sizes[own] - SPECIAL)
+            once = counts == 1
+            vectors[once] = pooled[bounds[:-1][once]]
+            for text in np.flatnonzero(counts > 1):
+                own = slice(bounds[text], bounds[text + 1])
+                vectors[text] = np.average(pooled[own], axis=0, weights=windows.pieces[own])
         if self.normalize:
-            norms = np.sqrt((vectors * vectors).sum(1))
-            vectors /= np.maximum(norms, _SMALLEST)[:, None]
+            _normalise(vectors)
         if kind is not None:
-            _check_numbers(vectors, kind, lengths > 0)
+            _check_numbers(vectors, kind, counts > 0)
         return vectors
+
+    def _token_vectors(
+        self, texts: Texts, prompt: str, on_truncate: str, report: EncodeReport, normalize: bool
+    ) -> tuple[Int32, Int64, Int64, Float32]:
+        """(ids int32[n], offsets int64[D + 1] of the texts in them, spans int64[n, 2], vectors
+        float32[n, H]) of the pieces of D texts but for those of the prompt."""
+        split = self._spans(texts, prompt)
+        windows = self._windows_of(split.tokens, on_truncate, report)
+        pieces = windows.pieces
+        ends = offsets_of(pieces)
+        vectors = np.empty((ends[-1], self.size), np.float32)
+
+        def inner(numbers: Int64, hidden: Float32, own: Int64) -> None:
+            counts = pieces[numbers]
+            vectors[ranges(ends[numbers], counts)] = hidden[ranges(own[:-1] + 1, counts)]
+
+        self.network.encode(windows.ids, windows.offsets, inner)
+        offsets = ends[windows.bounds]
+        taken = ranges(split.tokens.offsets[:-1], np.diff(offsets))
+        spans = np.stack([split.starts[taken], split.stops[taken]], axis=1) - len(prompt)
+        ids = split.tokens.values[taken]
+        if prompt:
+            own = spans[:, 1] > 0
+            ids, spans, vectors = ids[own], np.maximum(spans[own], 0), vectors[own]
+            offsets = offsets_of(own)[offsets]
+        if normalize:
+            _normalise(vectors)
+        return ids, offsets, spans, vectors
 
 
 def _check_numbers(vectors: Float32, kind: str, known: npt.NDArray[np.bool_]) -> None:
     """Raise RowError for a vector of bool[D] `known` with a number that is not finite, or beyond
     the type `kind`."""
+    if kind == _INT8:  # which has a scale
+        kind = "float32"
     with np.errstate(over="ignore"):
         finite = np.isfinite(vectors.astype(kind, copy=False)).all(axis=1)
     wrong = known & ~finite
@@ -379,18 +411,19 @@ def _check_numbers(vectors: Float32, kind: str, known: npt.NDArray[np.bool_]) ->
         raise RowError(row, "its vector has a number that is not finite")
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def to_int8(vectors: Float32) -> tuple[npt.NDArray[np.int8], Float32]:
+    """Vectors float32[D, H] as (int8[D, H], scales float32[D]): scale · values is a vector but for
+    half a scale an element. The scale of a vector is its largest magnitude / 127, 0 for zeros; for
+    a vector with a NaN it is NaN, and its values are 0."""
+    largest = np.abs(vectors).max(axis=1, initial=0)
+    scales = (largest / 127).astype(np.float32)
+    known = scales > 0
+    rows = np.divide(vectors, scales[:, None], where=known[:, None], out=np.zeros_like(vectors))
+    # a rounded scale gives a bit more than 127, a subnormal one much more
+    values = np.clip(np.rint(rows), -127, 127).astype(np.int8)
+    return values, scales
 
 
-def with_prompt(texts: Texts, prompt: str, chosen: npt.NDArray[np.bool_]) -> Texts:
-    """Each text of bool[D] `chosen` after a prompt, others as they are."""
-    start = np.frombuffer(prompt.encode(), np.uint8)
-    lengths = np.diff(texts.offsets)
-    before = np.where(chosen, len(start), 0)
-    offsets = offsets_of(lengths + before)
-    data = np.empty(offsets[-1], np.uint8)
-    data[ranges(offsets[:-1], before)] = np.tile(start, int(chosen.sum()))
-    own = texts.data[texts.offsets[0] : texts.offsets[-1]]
-    data[ranges(offsets[:-1] + before, lengths)] = own
-    return Texts(data, offsets)
+def _normalise(vectors: Float32) -> None:
+    norms = np.sqrt((vectors * vectors).sum(1))
+    vectors /= np.maximum(norms, _SMALLEST)[:, None]
