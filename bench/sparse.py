@@ -94,7 +94,7 @@ def speed(options: argparse.Namespace, report: Report, path: Path) -> None:
     if torch is None or transformers is None:
         return
     model = transformers.AutoModelForMaskedLM.from_pretrained(options.model).eval()
-    inputs = encoder.tokenizer.encode_pairs(texts, length=options.max_length)
+    inputs = encoder.tokenizer.join(encoder.tokenizer.encode(texts), length=options.max_length)
     ids = [inputs.ids[a:b] for a, b in zip(inputs.offsets, inputs.offsets[1:], strict=False)]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     start = time.process_time()

@@ -67,6 +67,7 @@ ONLY_IN = {
     "Stemmer": {"text"},
     "stop_words": {"text"},
     "rjieba": {"text"},
+    "tokenizers": {"text"},
 }
 OURS = {"fastseq", "fastseq_cli", "cli"}
 KERNEL_PACKAGES = {"numba", "numpy", "llvmlite", "cuda"}

@@ -129,7 +129,7 @@ class WordPiece:
         self.longest = whole("longest", longest, 1)
         self.added = tuple(added)
         self.specials = specials or Specials()
-        ids = [*self.vocabulary.values(), *(token.id for token in self.added)]
+        ids = self.ids
         for id in (min(ids), max(ids)):
             whole("an id of the vocabulary", id, 0)
         self.size = max(ids) + 1
@@ -169,6 +169,11 @@ class WordPiece:
         """One more than the largest id."""
         return self.size
 
+    @property
+    def ids(self) -> list[int]:
+        """The ids that tokens have."""
+        return [*self.vocabulary.values(), *(token.id for token in self.added)]
+
     def id_of(self, token: str) -> int | None:
         """The id of a token, an added one or one of the vocabulary."""
         found = next((added.id for added in self.added if added.content == token), None)
@@ -193,7 +198,7 @@ class WordPiece:
 
         Raises InvalidTextError; SettingsError where `on_invalid` is another.
         """
-        return self._encode(_valid(texts, on_invalid), team, False)[0]
+        return self._encode(valid_strings(texts, on_invalid), team, False)[0]
 
     def encode_spans(
         self, texts: Texts | Sequence[str], team: Team | None = None, on_invalid: str = "error",
@@ -204,7 +209,7 @@ class WordPiece:
         code_points : whether spans are in code points, as Python's strings are, or in bytes. With
             "replace" they are those of the text with U+FFFD.
         """
-        texts = _valid(texts, on_invalid)
+        texts = valid_strings(texts, on_invalid)
         tokens, starts, stops = self._encode(texts, team, True)
         base = np.repeat(texts.offsets[:-1], np.diff(tokens.offsets))
         if code_points:
@@ -277,22 +282,7 @@ class WordPiece:
         texts in `second`, or `length` leaves no room for any token.
         """
         begin, end = self._special(self.specials.begin), self._special(self.specials.end)
-        extra = 2 if second is None else 3
-        if second is not None and len(second) != len(first):
-            raise SettingsError(f"{len(first)} first and {len(second)} second texts of pairs")
-        limit = (1 << 62) if length is None else whole("length", length, extra + 1)
-        others = Tokens(np.empty(0, np.int32), np.empty(0, np.int64)) if second is None else second
-        size = len(first.values) + len(others.values) + extra * len(first)
-        ids, types = np.empty((2, size), np.int32)
-        offsets, truncated = np.empty(len(first) + 1, np.int64), np.empty(len(first), np.uint8)
-        kernels.join_sequences(
-            ids, types, offsets, truncated, first.values, first.offsets, others.values,
-            others.offsets, limit, begin, end,
-        )  # fmt: skip
-        n = int(offsets[-1])
-        if n < size // 2:  # most was truncated
-            ids, types = ids[:n].copy(), types[:n].copy()
-        return Sequences(ids[:n], types[:n], offsets, truncated.astype(np.bool_))
+        return joined_sequences(first, second, length, begin, end)
 
     def _special(self, token: str) -> int:
         found = self.id_of(token)
@@ -345,11 +335,35 @@ class WordPiece:
         )  # fmt: skip
 
 
+def joined_sequences(
+    first: Tokens, second: Tokens | None, length: int | None, begin: int, end: int
+) -> Sequences:
+    """Texts, or pairs of them, between the special tokens `begin` and `end`; raises as
+    `WordPiece.join`."""
+    extra = 2 if second is None else 3
+    if second is not None and len(second) != len(first):
+        raise SettingsError(f"{len(first)} first and {len(second)} second texts of pairs")
+    limit = (1 << 62) if length is None else whole("length", length, extra + 1)
+    others = Tokens(np.empty(0, np.int32), np.empty(0, np.int64)) if second is None else second
+    size = len(first.values) + len(others.values) + extra * len(first)
+    ids, types = np.empty((2, size), np.int32)
+    offsets, truncated = np.empty(len(first) + 1, np.int64), np.empty(len(first), np.uint8)
+    kernels.join_sequences(
+        ids, types, offsets, truncated, first.values, first.offsets, others.values,
+        others.offsets, limit, begin, end,
+    )  # fmt: skip
+    n = int(offsets[-1])
+    if n < size // 2:  # most was truncated
+        ids, types = ids[:n].copy(), types[:n].copy()
+    return Sequences(ids[:n], types[:n], offsets, truncated.astype(np.bool_))
+
+
 def _restored(vocabulary: dict[str, int], options: dict[str, Any]) -> WordPiece:
     return WordPiece(vocabulary, **options)
 
 
-def _valid(texts: Texts | Sequence[str], on_invalid: str) -> Texts:
+def valid_strings(texts: Texts | Sequence[str], on_invalid: str) -> Texts:
+    """Texts that are valid UTF-8; raises as `WordPiece.encode`."""
     if on_invalid not in ("error", "replace"):
         raise SettingsError(f'on_invalid must be "error" or "replace", not {quoted(on_invalid)}')
     return valid_texts(texts if isinstance(texts, Texts) else Texts.from_strings(texts), on_invalid)

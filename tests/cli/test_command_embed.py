@@ -194,3 +194,32 @@ def test_wrong_input(run: Run, write: Write) -> None:
     pieces = [*(f"w{i}" for i in range(99)), "[UNK]", "[CLS]", "[SEP]"]
     Path("model/vocab.txt").write_text("\n".join(pieces))
     assert "tokens, the weights" in run(*embed).error
+
+
+def test_bad_texts_and_damaged_weights(run: Run, write: Write) -> None:
+    write("mega.parquet", id=[1, 2], text=["the cat " * 130_000, "a"])
+    for options, done in (((), "truncated"), (("--on-truncate", "split"), "split into windows")):
+        ran = run("embed", "model", "mega.parquet", "-o", "out.parquet", *options)
+        assert f"1 text of 2 with more than 8 tokens was {done}" in ran.err
+        vectors = pq.read_table("out.parquet")["vector"].to_pylist()
+        np.testing.assert_array_equal(
+            np.array(vectors[1], np.float32), TextEncoder.load("model").encode("a")
+        )
+    pq.write_table(pa.table({"text": [b"a", b"\xff"]}), "bytes.parquet")
+    write_checkpoint(Path("splade"), weights=masked_weights_of())
+    for model, options in (
+        ("model", ()),
+        ("model", ("--pooling", "none")),
+        ("splade", ("--sparse",)),
+    ):
+        ran = run("embed", model, "bytes.parquet", "-o", "new.parquet", *options)
+        assert "bytes.parquet: row 1 (from 0): its text is not valid UTF-8" in ran.error
+    assert not Path("new.parquet").exists()
+    weights = Path("model/model.safetensors")
+    content = weights.read_bytes()
+    for part in (content[:5], content[: len(content) // 2]):
+        weights.write_bytes(part)
+        assert "cut short" in run("embed", "model", "mega.parquet", "-o", "new.parquet").error
+    Path("model/config.json").write_text("{}")
+    missing = run("embed", "model", "mega.parquet", "-o", "new.parquet").error
+    assert "model/config.json: vocab_size is missing" in missing

@@ -43,7 +43,7 @@ def test_poolings_as_later_versions_write_them(tmp_path: Path, mode: str) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_type": "roberta"}, "type 'roberta', expected 'bert'"),
+        ({"model_type": "electra"}, "type 'electra', expected 'bert'"),
         ({"hidden_act": "relu"}, "activation 'relu' is not supported"),
         ({"hidden_act": []}, r"activation \[\] is not supported"),
         ({"num_hidden_layers": 1 << 30}, "num_hidden_layers is 1,073,741,824"),

@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from fastseq.errors import DataError, FormatError, SettingsError, quoted, warn
 from fastseq.models.bert.config import BertConfig
-from fastseq.models.bert.parameters import check_shapes, encoder_shapes, plain_names
+from fastseq.models.bert.parameters import POSITIONS, check_shapes, encoder_shapes, plain_names
 from fastseq.settings import whole
 from fastseq.store.files import reason
 from fastseq.store.weights import map_weights
+from fastseq.text.library_tokenizer import LibraryTokenizer
+from fastseq.text.tokenizer_files import read_tokenizer
 from fastseq.text.wordpiece import WordPiece
 from fastseq.types import Float32
 
@@ -100,8 +102,10 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     stored, _ = map_weights(weights_path)
     arrays = plain_names(stored)
     shapes = encoder_shapes(config)
+    shapes[POSITIONS] = (config.positions + config.skipped, config.hidden)
     found = check_shapes(arrays, shapes, str(weights_path))
     weights = {name: array.astype(np.float32, copy=False) for name, array in found.items()}
+    weights[POSITIONS] = weights[POSITIONS][config.skipped :]
     others = {name: array for name, array in arrays.items() if name not in shapes}
     beyond = [name for name in others if name.startswith("encoder.layer.")]
     if beyond:
@@ -109,7 +113,20 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(folder, config, weights, others, sentences)
 
 
-def check_tokenizer(tokenizer: WordPiece, config: BertConfig, path: str | Path) -> None:
+def tokenizer_of(checkpoint: Checkpoint) -> WordPiece | LibraryTokenizer:
+    """The tokenizer of a checkpoint: BERT's, or by the library `tokenizers` that of another type.
+
+    Raises FormatError for one that is not supported or damaged, MissingExtraError without the
+    library.
+    """
+    if checkpoint.config.kind == "bert":
+        return read_tokenizer(checkpoint.path)
+    return LibraryTokenizer.load(checkpoint.path)
+
+
+def check_tokenizer(
+    tokenizer: WordPiece | LibraryTokenizer, config: BertConfig, path: str | Path
+) -> None:
     """Raise FormatError for a tokenizer without [CLS] or [SEP], or with ids that the embeddings do
     not have."""
     for token in (tokenizer.specials.begin, tokenizer.specials.end):

@@ -19,6 +19,7 @@ _RATES = {
     "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout"
 }  # fmt: skip
 _TYPE = "bert"
+_PADDING = {"roberta": 1, "xlm-roberta": 1}  # types whose positions begin after that of padding
 _MOST_LAYERS = 10_000
 
 
@@ -36,6 +37,8 @@ class BertConfig:
     dropout, attention_dropout : rates while training
     epsilon : what layer normalisation adds to the variance
     initial : standard deviation of the initial values
+    kind : model_type: "bert", "roberta" or "xlm-roberta"
+    skipped : rows of a checkpoint's table of positions before that of a first token
     """
 
     words: int = 30522
@@ -50,6 +53,8 @@ class BertConfig:
     attention_dropout: float = 0.1
     epsilon: float = 1e-12
     initial: float = 0.02
+    kind: str = _TYPE
+    skipped: int = 0
 
     @property
     def is_tanh(self) -> bool:
@@ -66,9 +71,24 @@ class BertConfig:
         if not isinstance(content, Mapping):
             raise FormatError(f"{where}: not the settings of a model")
         found = content.get("model_type", _TYPE)
+        if found != _TYPE and (not isinstance(found, str) or found not in _PADDING):
+            others = ", ".join(map(repr, _PADDING))
+            raise FormatError(
+                f"{where}: a model of type {quoted(found)}, expected {_TYPE!r}, {others}"
+            )
+        skipped = 0
         if found != _TYPE:
-            raise FormatError(f"{where}: a model of type {quoted(found)}, expected {_TYPE!r}")
+            padding = content.get("pad_token_id", _PADDING[found])
+            if type(padding) is not int or not 0 <= padding < 1 << 31:
+                raise FormatError(f"{where}: pad_token_id is {quoted(padding)}, expected an id")
+            skipped = padding + 1
         sizes = {own: _size(content, name, where) for name, own in _SIZES.items()}
+        sizes["positions"] -= skipped
+        if sizes["positions"] < 1:
+            raise FormatError(
+                f"{where}: max_position_embeddings is {sizes['positions'] + skipped}, expected "
+                f"more than {skipped}"
+            )
         if sizes["layers"] > _MOST_LAYERS:
             raise FormatError(f"{where}: num_hidden_layers is {sizes['layers']:,}")
         if sizes["hidden"] % sizes["heads"]:
@@ -101,13 +121,19 @@ class BertConfig:
             activation=activation,
             epsilon=_number(content, "layer_norm_eps", where, cls().epsilon, below=1),
             initial=_number(content, "initializer_range", where, cls().initial, below=10),
+            kind=found,
+            skipped=skipped,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The settings of a config.json."""
+        found = {name: getattr(self, own) for name, own in (_SIZES | _RATES).items()}
+        if self.skipped:
+            found["pad_token_id"] = self.skipped - 1
+            found["max_position_embeddings"] += self.skipped
         return {
-            "model_type": _TYPE,
-            **{name: getattr(self, own) for name, own in (_SIZES | _RATES).items()},
+            "model_type": self.kind,
+            **found,
             "hidden_act": self.activation,
             "layer_norm_eps": self.epsilon,
             "initializer_range": self.initial,

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import RowError, SettingsError, located, warn
-from fastseq.models.bert.checkpoint import POOLINGS, Checkpoint, read_checkpoint
+from fastseq.models.bert.checkpoint import POOLINGS, Checkpoint, read_checkpoint, tokenizer_of
 from fastseq.models.bert.inference import make_encoder, pool_rows
 from fastseq.models.bert.inputs import TRUNCATION, EncodeReport, TextInputs, text_source
 from fastseq.nn.precisions import PRECISIONS, has_instructions
 from fastseq.settings import flag, one_of, string, thread_count
-from fastseq.text.tokenizer_files import read_tokenizer
+from fastseq.text.library_tokenizer import LibraryTokenizer
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
 from fastseq.types import Categories, Float32, Int32, Int64, Texts, offsets_of, ranges
@@ -68,14 +68,14 @@ class TextEncoder(TextInputs):
     normalize : whether vectors have the Euclidean norm 1
     prompts : {name: what texts of a kind begin with}
     default_prompt : what texts begin with unless another prompt is given
-    tokenizer, network : the WordPiece and the Encoder
+    tokenizer, network : the tokenizer and the Encoder
     report : EncodeReport of the last `encode`
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        tokenizer: WordPiece,
+        tokenizer: WordPiece | LibraryTokenizer,
         *,
         max_length: int | None = None,
         pooling: str | None = None,
@@ -131,9 +131,10 @@ class TextEncoder(TextInputs):
         SettingsError
             `max_length` is more than the model has positions, or another parameter is invalid.
         """
+        checkpoint = read_checkpoint(path)
         return cls(
-            read_checkpoint(path),
-            read_tokenizer(path),
+            checkpoint,
+            tokenizer_of(checkpoint),
             max_length=max_length,
             pooling=pooling,
             normalize=normalize,

@@ -25,6 +25,7 @@ from fastseq.models.bert.checkpoint import (
 from fastseq.settings import string
 from fastseq.store.files import reason
 from fastseq.store.texts import TextSource, open_texts
+from fastseq.text.library_tokenizer import LibraryTokenizer
 from fastseq.text.wordpiece import PieceSpans, WordPiece
 from fastseq.threads import Team
 from fastseq.types import Int32, Int64, Texts, Tokens, offsets_of, ranges
@@ -96,7 +97,11 @@ class TextInputs:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, tokenizer: WordPiece, max_length: int | None, team: Team
+        self,
+        checkpoint: Checkpoint,
+        tokenizer: WordPiece | LibraryTokenizer,
+        max_length: int | None,
+        team: Team,
     ) -> None:
         given = checkpoint.sentences
         check_tokenizer(tokenizer, checkpoint.config, checkpoint.path)

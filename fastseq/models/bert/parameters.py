@@ -23,7 +23,12 @@ ATTENTION = "attention.output.dense"
 ATTENTION_NORM = f"attention.output.{NORM}"
 INNER, OUTER, OUTER_NORM = "intermediate.dense", "output.dense", f"output.{NORM}"
 
-_PREFIX = "bert."
+_PREFIX = re.compile(r"^(bert|roberta)\.")
+_HEAD = {  # of RoBERTa's masked-word head: BERT's name
+    "lm_head.dense.": "cls.predictions.transform.dense.",
+    "lm_head.layer_norm.": f"cls.predictions.transform.{NORM}.",
+    "lm_head.": "cls.predictions.",
+}
 _OLD = re.compile(r"(?<=\bLayerNorm\.)(gamma|beta)$")  # names of TensorFlow's checkpoints
 _NEW = {"gamma": "weight", "beta": "bias"}
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")  # no parameters
@@ -57,12 +62,18 @@ def encoder_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
 
 def plain_names(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
     """The arrays of a checkpoint under the names of `encoder_shapes`, heads under their own:
-    without the prefix "bert.", and with the names of TensorFlow's layer normalisation replaced."""
-    return {
-        _OLD.sub(lambda old: _NEW[old[0]], name.removeprefix(_PREFIX)): array
-        for name, array in arrays.items()
-        if name.removeprefix(_PREFIX) not in _BUFFERS
-    }
+    without the prefix "bert." or "roberta.", and with BERT's names in place of those of
+    TensorFlow's layer normalisation and of RoBERTa's masked-word head."""
+    found = {_plain_name(name): array for name, array in arrays.items()}
+    return {name: array for name, array in found.items() if name not in _BUFFERS}
+
+
+def _plain_name(name: str) -> str:
+    name = _PREFIX.sub("", name)
+    for own, bert in _HEAD.items():
+        if name.startswith(own):
+            return bert + name.removeprefix(own)
+    return _OLD.sub(lambda old: _NEW[old[0]], name)
 
 
 def check_shapes(

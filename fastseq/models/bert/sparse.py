@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastseq.errors import located, warn
-from fastseq.models.bert.checkpoint import WEIGHTS, Checkpoint, read_checkpoint
+from fastseq.models.bert.checkpoint import WEIGHTS, Checkpoint, read_checkpoint, tokenizer_of
 from fastseq.models.bert.inference import make_encoder
 from fastseq.models.bert.inputs import TRUNCATION, EncodeReport, TextInputs, text_source
 from fastseq.models.bert.parameters import WORDS, check_shapes
 from fastseq.nn.encoder import Affine, Norm
 from fastseq.nn.word_scores import HeadWeights, WordScores
 from fastseq.settings import one_of, thread_count, whole
-from fastseq.text.tokenizer_files import read_tokenizer
+from fastseq.text.library_tokenizer import LibraryTokenizer
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
 from fastseq.types import Categories, Float32, Int32, Int64, Texts, offsets_of
@@ -58,14 +58,14 @@ class SparseEncoder(TextInputs):
     max_length : tokens of a text with its special ones; a longer one is truncated
     top_terms : the largest weights of a text that are taken; None for all
     prompts, default_prompt : as of TextEncoder
-    tokenizer : the WordPiece, whose pieces are the terms
+    tokenizer : its pieces are the terms
     report : EncodeReport of the last `encode`
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        tokenizer: WordPiece,
+        tokenizer: WordPiece | LibraryTokenizer,
         *,
         max_length: int | None = None,
         top_terms: int | None = None,
@@ -76,7 +76,7 @@ class SparseEncoder(TextInputs):
         self._documents = EncodeReport()
         self._words = tuple(tokenizer.words(range(len(tokenizer))))
         named = np.zeros(len(tokenizer), np.bool_)
-        named[[*tokenizer.vocabulary.values(), *(token.id for token in tokenizer.added)]] = True
+        named[[*tokenizer.ids]] = True
         self._unnamed = np.flatnonzero(~named)
         config = checkpoint.config
         head = _head(checkpoint, len(tokenizer))
@@ -101,9 +101,10 @@ class SparseEncoder(TextInputs):
         top_terms : the largest weights of a text that are taken, the first of equal ones by the
             terms' ids; None for all
         """
+        checkpoint = read_checkpoint(path)
         return cls(
-            read_checkpoint(path),
-            read_tokenizer(path),
+            checkpoint,
+            tokenizer_of(checkpoint),
             max_length=max_length,
             top_terms=top_terms,
             threads=threads,
