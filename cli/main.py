@@ -52,7 +52,7 @@ COMMANDS = {
     "neighbors": ("vectors", "Find the words nearest to some words."),
     "analogy": ("vectors", "Answer: A is to B as C is to what?"),
     "test-vectors": ("vectors", "Evaluate word vectors on similarities and analogies."),
-    "export": ("vectors", "Write word vectors to a file for other programs."),
+    "export": ("vectors", "Write word vectors or a model for other programs."),
     "export-ciff": ("ciff", "Write an index in the Common Index File Format (CIFF)."),
     "import-ciff": ("ciff", "Make an index of a CIFF file of another search engine."),
     "info": ("info", "Describe an index, model or vector folder, and check its files."),

@@ -22,11 +22,17 @@ import numpy as np
 from fastseq.errors import DataError, DeviceError, FormatError, SettingsError
 from fastseq.estimator import FRACTION, Choice, Flag, Location, Real, Whole, declared_by, parameter
 from fastseq.models.base import training_parameter
-from fastseq.models.bert.checkpoint import check_tokenizer, limit_of, read_checkpoint
+from fastseq.models.bert.checkpoint import (
+    Sentences,
+    check_tokenizer,
+    limit_of,
+    read_checkpoint,
+)
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.examples import PieceEncoder
 from fastseq.models.bert.network import POOLINGS, BertNetwork, BertScorer, without_decay
 from fastseq.models.bert.rows import LABEL, rows_with_columns
+from fastseq.models.bert.writing import CLASSIFICATION, ENCODER, write_checkpoint
 from fastseq.models.classifier import NetworkClassifier, SequenceClassifier
 from fastseq.models.data.examples import Examples, ReadReport
 from fastseq.models.data.labels import Labels
@@ -223,6 +229,31 @@ class BertModel(LabelModel[BertState]):
         return LABEL if fields is None or fields.label is None else fields.label
 
     # ---- saving
+
+    def export(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the model as a checkpoint in Hugging Face's format, with the tokenizer.
+
+        With the pooling "cls" it is transformers' BertForSequenceClassification. Other poolings
+        are not part of that: the checkpoint is the encoder with the modules of
+        sentence-transformers, and has the dense layer as "classifier.weight" and ".bias".
+
+        overwrite : replace a checkpoint
+
+        Raises SettingsError for a path that cannot be written or a folder that exists, FastseqError
+        where the system refuses.
+        """
+        learned = self.learned
+        labels = learned.encoder.labels
+        pooled, most = learned.network.pooler is None, learned.encoder.max_length
+        more = {} if labels is not None else {"problem_type": "regression"}
+        write_checkpoint(
+            path, ENCODER if pooled else CLASSIFICATION, learned.config,
+            learned.network.parameters.views, learned.encoder.tokenizer,
+            sentences=Sentences(learned.settings["pooling"], most=most) if pooled else None,
+            max_length=most,
+            labels=["LABEL_0"] if labels is None else list(map(str, labels.values)),
+            settings=more, overwrite=overwrite,
+        )  # fmt: skip
 
     def _statistics(self, learned: BertState) -> dict[str, Any]:
         encoder, options = learned.encoder, dict(learned.encoder.tokenizer.options)
