@@ -41,6 +41,8 @@ COMMANDS = {
     "fit-rnn": ("fit", "Train a plain recurrent network for the same tasks."),
     "fit-fasttext-classifier": ("fit", "Train FastText's text classifier."),
     "fit-bert": ("fit", "Fine-tune a BERT checkpoint on texts or pairs."),
+    "pretrain-bert": ("fit", "Pretrain BERT on texts: masked words and next sentences."),
+    "fill-mask": ("models", "Find the words that fit the masks of a text."),
     "predict": ("models", "Label, tag or forecast with a trained model."),
     "test": ("models", "Evaluate a trained model on data with known answers."),
     "generate": ("models", "Generate text with a language model."),

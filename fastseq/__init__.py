@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from fastseq.models.bert.encoding import TextEncoder as TextEncoder
     from fastseq.models.bert.finetuning import BertClassifier as BertClassifier
     from fastseq.models.bert.finetuning import BertRegressor as BertRegressor
+    from fastseq.models.bert.masked import MaskedLanguageModel as MaskedLanguageModel
+    from fastseq.models.bert.pretraining import BertPretrainer as BertPretrainer
     from fastseq.models.classifier import SequenceClassifier as SequenceClassifier
     from fastseq.models.fasttext.classifier import FastTextClassifier as FastTextClassifier
     from fastseq.models.fasttext.vectors import FastText as FastText
@@ -88,6 +90,8 @@ _PUBLIC = {
     "features.estimators": "BM25Features CountFeatures TfidfFeatures",
     "models.bert.encoding": "TextEncoder",
     "models.bert.finetuning": "BertClassifier BertRegressor",
+    "models.bert.masked": "MaskedLanguageModel",
+    "models.bert.pretraining": "BertPretrainer",
     "models.classifier": "SequenceClassifier",
     "models.fasttext.classifier": "FastTextClassifier",
     "models.fasttext.vectors": "FastText",

@@ -1,4 +1,4 @@
-"""Writing of checkpoints in Hugging Face's format, which transformers and `read_checkpoint` open."""
+"""Writing of checkpoints in Hugging Face's format."""
 
 from __future__ import annotations
 
