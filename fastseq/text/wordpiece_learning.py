@@ -24,7 +24,8 @@ def learn_wordpiece(
     """A tokenizer whose vocabulary of at most `size` pieces is learned from texts.
 
     Pairs of neighbouring pieces that are frequent within words are joined, beginning with the most
-    frequent characters, a quarter of the vocabulary and 1,000 at most. The same texts give the same vocabulary.
+    frequent characters, a quarter of the vocabulary and 1,000 at most. The same texts give the same
+    vocabulary.
 
     read : returns the texts, in lists, each time it is called
     size : 10 or more

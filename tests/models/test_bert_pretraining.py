@@ -212,15 +212,15 @@ def test_a_resumed_training_has_the_same_bits(
 ) -> None:
     model, _ = fitted
 
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(progress: Any) -> None:
         if progress.epoch == 2 and progress.valid is None:
-            raise Stop
+            raise StopError
 
     path, corpus = tmp_path / "model", {"valid": DOCUMENTS[:10], "path": tmp_path / "model"}
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         BertPretrainer(**SIZES, threads=1).fit(
             DOCUMENTS, progress=stop, checkpoint_seconds=0, **corpus
         )

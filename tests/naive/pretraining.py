@@ -1,5 +1,5 @@
-"""The data of BERT's pretraining as Google's create_pretraining_data.py makes it, with splitmix64 in
-the place of Python's generator."""
+"""The data of BERT's pretraining as Google's create_pretraining_data.py makes it, but with splitmix64
+as the generator."""
 
 from __future__ import annotations
 

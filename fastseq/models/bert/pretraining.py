@@ -408,10 +408,7 @@ class BertPretrainer(NetworkModel[PretrainingState]):
 
             return learn_wordpiece(read, self.vocabulary_size, self.lowercase)
         path = Path(given)
-        if path.is_dir():
-            found = read_tokenizer(path)
-        else:
-            found = _from_file(path, self.lowercase)
+        found = read_tokenizer(path) if path.is_dir() else _from_file(path, self.lowercase)
         for token in (found.specials.begin, found.specials.end, found.specials.mask):
             if found.id_of(token) is None:
                 raise FormatError(f"{path}: the tokenizer has no {quoted(token)}")

@@ -63,7 +63,7 @@ class PretrainingNetwork(Network):
             seed=mixed_key(seed, 0), **made,
         )  # fmt: skip
         rng = np.random.default_rng(mixed_key(seed, 1))
-        for name, table in self.embeddings.parameters().items():
+        for table in self.embeddings.parameters().values():
             if table.ndim == 2:
                 table[...] = truncated_normal(table.shape, rng)
         self.encoder = TransformerEncoder(
