@@ -49,6 +49,9 @@ def test_pretrain_and_use(run: Run, write: Write) -> None:
     refused = run("pretrain-bert", "corpus.parquet", *SMALL, "-o", "other", "--export", "out")
     assert "already exists: --overwrite" in refused.error
     assert not Path("other").exists()
+    assert "model: a folder of fastseq, no checkpoint: see fastseq export" in run(
+        "embed", "model", "corpus.parquet", "-o", "other.parquet"
+    ).error  # fmt: skip
     more = ("--base", "out", "--max-length", "16", "--epochs", "1", "-o", "more")
     assert run("pretrain-bert", "corpus.parquet", *more).code == 0
     assert "the base sets --layers" in run("pretrain-bert", "corpus.parquet", *more,

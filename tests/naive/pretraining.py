@@ -1,5 +1,4 @@
-"""The data of BERT's pretraining as Google's create_pretraining_data.py makes it, but with splitmix64
-as the generator."""
+"""The data of BERT's pretraining as Google's create_pretraining_data.py makes it."""
 
 from __future__ import annotations
 
