@@ -4,9 +4,9 @@
 
 A network of 2 layers of 128 is trained on the first tokens of an epoch of text/wiki_simple, from
 the same initial weights and with the same pairs, masks and schedule, each with its own dropout;
-every 2,000th paragraph is held out. Reported: tokens per CPU second, with a new batch and the update, and
-the held-out measures of both. Checked first: without dropout the losses of the first steps are
-equal. PyTorch runs transformers' BertModel with its heads, scores of words for masked tokens only,
+every 2,000th paragraph is held out. Reported: tokens per CPU second, with a new batch and the
+update, and the held-out measures of both. Checked first: without dropout the losses of the first
+steps are equal. PyTorch runs transformers' BertModel with its heads, scores of words for masked tokens only,
 and pads to the longest sequence of a batch.
 """
 
@@ -144,7 +144,7 @@ def ours(task: PretrainingTask, start: Weights, steps: int) -> Contender:
 
     def measure() -> dict[str, float]:
         assert task.valid is not None
-        return measured(task.learned, task.valid, task.reading)
+        return measured(task.learned, task.valid)
 
     return Contender(learn, measure)
 
@@ -214,7 +214,7 @@ def by_torch(task: PretrainingTask, start: Weights, steps: int) -> Contender:
         model.eval()
         total, words, pairs = np.zeros(4), 0, 0
         with torch.inference_mode():
-            for batch in task.reading.held_out(task.valid, learned.network.backend.team):
+            for batch in learned.reading.held_out(task.valid, learned.network.backend.team):
                 sizes = np.array([len(batch.words), len(batch), 1, 1])
                 total += np.array([float(value) for value in losses(batch)]) * sizes
                 words, pairs = words + len(batch.words), pairs + len(batch)

@@ -559,7 +559,7 @@ def _pretrain(name: str) -> click.Command:
         """Pretrain BERT on Parquet files, folders or globs of texts.
 
         The model learns to predict masked words, and whether a segment of text follows another.
-        Each row of CORPUS is a document; its sentences end with . ! ? ; or a line break. The
+        Each row of CORPUS is a document; its sentences end with . ! ? or a line break. The
         vocabulary of word pieces is learned from CORPUS (which needs pip install
         'fastseq[tokenizers]'), unless --tokenizer or --base has one. See `fastseq fill-mask`,
         `test`, `info` and `export`; a checkpoint is what `fit-bert --base` and `embed` read.

@@ -61,16 +61,6 @@ _COUNTS = "counts"  # file of the model
 _AT_ONCE = 1 << 14  # held-out tokens measured at a time
 
 
-@dataclass(slots=True, eq=False)
-class PretrainingState(FittedState):
-    """The fitted state; counts int64[V]: occurrences of each piece in the corpus."""
-
-    network: PretrainingNetwork
-    config: BertConfig
-    tokenizer: WordPiece
-    counts: Int64
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Reading:
     """How sequences are made of a corpus.
@@ -95,6 +85,17 @@ class Reading:
                 yield pairs.batch(part, self.masking, mixed_key(0, _HELD_OUT, 1))
 
 
+@dataclass(slots=True, eq=False)
+class PretrainingState(FittedState):
+    """The fitted state; counts int64[V]: occurrences of each piece in the corpus."""
+
+    network: PretrainingNetwork
+    config: BertConfig
+    tokenizer: WordPiece
+    reading: Reading
+    counts: Int64
+
+
 @dataclass(eq=False)
 class PretrainingTask(NetworkTask[PretrainingState]):
     """Pretraining. An epoch draws new pairs and masks of the corpus; it has as many steps as the
@@ -102,7 +103,6 @@ class PretrainingTask(NetworkTask[PretrainingState]):
 
     train: PieceCorpus
     valid: PieceCorpus | None
-    reading: Reading
     batch_size: int
     batch_tokens: int | None
     seed: int
@@ -125,7 +125,7 @@ class PretrainingTask(NetworkTask[PretrainingState]):
     def _pairs(self, epoch: int) -> Pairs:
         if self._drawn is None or self._drawn[0] != epoch:
             self._drawn = None
-            reading, team = self.reading, self.learned.network.backend.team
+            reading, team = self.learned.reading, self.learned.network.backend.team
             key = mixed_key(self.seed, epoch, 1)
             pairs = Pairs.draw(self.train, reading.length, reading.short, key, team)
             self._drawn = epoch, pairs
@@ -137,14 +137,14 @@ class PretrainingTask(NetworkTask[PretrainingState]):
 
     def _prepared(self, batch: Int64) -> MaskedBatch:
         key = mixed_key(self.seed, self._epoch, 2)
-        return self._pairs(self._epoch).batch(batch, self.reading.masking, key)
+        return self._pairs(self._epoch).batch(batch, self.learned.reading.masking, key)
 
     def _learn(self, prepared: MaskedBatch, key: int) -> StepResult:
         loss = self.learned.network.learn(prepared, key)
         return StepResult(loss, len(prepared), len(prepared.ids))
 
     def _validate(self) -> dict[str, float] | None:
-        return None if self.valid is None else measured(self.learned, self.valid, self.reading)
+        return None if self.valid is None else measured(self.learned, self.valid)
 
     def fingerprint(self) -> dict[str, Any]:
         """Checksums of the data and, before training, of the weights to start from."""
@@ -159,12 +159,12 @@ class PretrainingTask(NetworkTask[PretrainingState]):
         raise SettingsError("gradient_flow is of recurrent layers: this network has none")
 
 
-def measured(learned: PretrainingState, corpus: PieceCorpus, reading: Reading) -> dict[str, float]:
+def measured(learned: PretrainingState, corpus: PieceCorpus) -> dict[str, float]:
     """The measures of BertPretrainer.evaluate."""
     network, counts = learned.network, learned.counts
     costs = -np.log((counts + 1) / (counts.sum() + len(counts)))  # each seen once more
     total, unigram = np.zeros(len(Losses._fields)), 0.0
-    for batch in reading.held_out(corpus, network.backend.team):
+    for batch in learned.reading.held_out(corpus, network.backend.team):
         total += network.measure(batch)
         unigram += float(costs[batch.words].sum())
     found = Losses(*total.tolist())
@@ -183,7 +183,7 @@ def measured(learned: PretrainingState, corpus: PieceCorpus, reading: Reading) -
 class BertPretrainer(NetworkModel[PretrainingState]):
     """BERT pretrained on texts: masked words are predicted, and whether a segment follows another.
 
-    Each row of the corpus is a document, whose sentences end with . ! ? ; or a line break. New
+    Each row of the corpus is a document, whose sentences end with . ! ? or a line break. New
     pairs of segments and new masks are drawn in every epoch.
 
     Attributes
@@ -297,9 +297,9 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         learned = self.learned
         columns = self._named_columns(text_column=text_column)
         reader = self._open(examples, None, columns, fields=learned.fields)
-        corpus = self._read(reader, learned.tokenizer, learned.network.backend)
+        corpus = self._read(reader, learned.tokenizer, learned.reading, learned.network.backend)
         learned.reports["data"] = corpus.report
-        found = measured(learned, corpus, self._reading(learned.tokenizer))
+        found = measured(learned, corpus)
         return {**found, "unknown_rate": corpus.report.unknown_rate}
 
     def score(self, examples: Any, y: Any = None) -> float:
@@ -383,18 +383,20 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         config = self._config(len(tokenizer)) if checkpoint is None else checkpoint.config
         if checkpoint is not None:
             self._check_base(checkpoint, tokenizer)
-        reader = self._open(examples, None, columns)
-        train, held_out = self._read(reader, tokenizer, backend), None
+        reading, reader = self._reading(tokenizer), self._open(examples, None, columns)
+        train, held_out = self._read(reader, tokenizer, reading, backend), None
         if valid is not None:
-            held_out = self._read(self._open_valid(valid, columns, reader), tokenizer, backend)
+            valid_reader = self._open_valid(valid, columns, reader)
+            held_out = self._read(valid_reader, tokenizer, reading, backend)
         network = PretrainingNetwork(config, self.dropout, backend, self.seed)
         if checkpoint is not None:
             network.load(checkpoint)
-        learned = PretrainingState(network, reader.fields, config, tokenizer, train.counts())
+        learned = PretrainingState(
+            network, reader.fields, config, tokenizer, reading, train.counts()
+        )
         return PretrainingTask(
-            learned, train, held_out, self._reading(tokenizer), self.batch_size, self.batch_tokens,
-            self.seed,
-        )  # fmt: skip
+            learned, train, held_out, self.batch_size, self.batch_tokens, self.seed
+        )
 
     def _tokenizer(self, examples: Any, columns: Mapping[str, Any]) -> WordPiece:
         """The tokenizer that is given, or learned from the corpus."""
@@ -420,8 +422,10 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         if checkpoint.config.types < 2:
             raise FormatError(f"{checkpoint.path}: has no token type of second segments")
 
-    def _read(self, reader: RowReader, tokenizer: WordPiece, backend: Backend) -> PieceCorpus:
-        most = max(1, (self.max_length - SPECIAL) // 2)
+    def _read(
+        self, reader: RowReader, tokenizer: WordPiece, reading: Reading, backend: Backend
+    ) -> PieceCorpus:
+        most = max(1, (reading.length - SPECIAL) // 2)
         return PieceCorpus.read(reader, tokenizer, most, backend.team, parse_size(self.memory))
 
     def _reading(self, tokenizer: WordPiece) -> Reading:
@@ -435,7 +439,7 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         return {
             "config": learned.config.to_dict(),
             "tokenizer": tokenizer_statistics(learned.tokenizer),
-            "max_length": self.max_length,
+            "max_length": learned.reading.length,
         }
 
     def _files(self, learned: PretrainingState) -> dict[str, Content]:
@@ -453,7 +457,12 @@ class BertPretrainer(NetworkModel[PretrainingState]):
             raise FormatError(f"{len(counts)} counts of {len(tokenizer)} pieces")
         network = PretrainingNetwork(config, self.dropout, backend, self.seed)
         return PretrainingState(
-            network, Fields.from_dict(saved["fields"]), config, tokenizer, counts
+            network,
+            Fields.from_dict(saved["fields"]),
+            config,
+            tokenizer,
+            self._reading(tokenizer),
+            counts,
         )
 
 

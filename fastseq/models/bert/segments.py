@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SPECIAL = 3  # tokens of a pair besides its segments: [CLS], [SEP] and [SEP]
 
-_ENDS, _WIDE_ENDS = ".!?;", "。！？；…"
+_ENDS, _WIDE_ENDS = ".!?", "。！？…"
 _CLOSING = "\"')]}»”’）」』】"
 _DOCUMENTS = 4096  # that a thread pairs at a time
 _SHORT_UNIT = 1 << 30
