@@ -6,8 +6,8 @@ A network of 2 layers of 128 is trained on the first tokens of an epoch of text/
 the same initial weights and with the same pairs, masks and schedule, each with its own dropout;
 every 2,000th paragraph is held out. Reported: tokens per CPU second, with a new batch and the
 update, and the held-out measures of both. Checked first: without dropout the losses of the first
-steps are equal. PyTorch runs transformers' BertModel with its heads, scores of words for masked tokens only,
-and pads to the longest sequence of a batch.
+steps are equal. PyTorch runs transformers' BertModel with its heads, scores of words for masked
+tokens only, and pads to the longest sequence of a batch.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from fastseq.seeds import mixed_key
 from fastseq.types import Float32
 
 RATE, DECAY, CLIP, WARMUP = 1e-3, 0.01, 1.0, 0.05
-SIZES = {"layers": 2, "hidden": 128, "heads": 2, "intermediate": 512}
-SMALL = {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 32}
+SIZES: dict[str, Any] = {"layers": 2, "hidden": 128, "heads": 2, "intermediate": 512}
+SMALL: dict[str, Any] = {"layers": 1, "hidden": 16, "heads": 2, "intermediate": 32}
 HELD_OUT = 2000
 EQUAL, TOLERANCE = 5, 1e-4  # first steps that are compared
 TARGET = 1.5  # times PyTorch's tokens per CPU second
