@@ -1,4 +1,4 @@
-"""fastseq fit-…, phrases: Parquet to trained models and word vectors.
+"""fastseq fit-…, pretrain-bert, phrases: Parquet to trained models and word vectors.
 
 Commands are made when they are needed, since their options are the parameters that estimators
 declare.
@@ -36,6 +36,7 @@ ESTIMATORS = {
     FORECAST: "forecaster.Forecaster",
     "bert-classify": "bert.finetuning.BertClassifier",
     "bert-regress": "bert.finetuning.BertRegressor",
+    "pretrain-bert": "bert.pretraining.BertPretrainer",
     "fit-word2vec": "word_vectors.word2vec.Word2Vec",
     "fit-fasttext": "fasttext.vectors.FastText",
     "fit-glove": "word_vectors.glove.GloVe",
@@ -529,8 +530,63 @@ def _bert_kind(task: str, corpus: tuple[Path, ...], label_column: str | None) ->
     return BERT_TASKS[REGRESS if is_fraction(data, label) else CLASSIFY]
 
 
+def _pretrain(name: str) -> click.Command:
+    kind = estimator(name)
+
+    @command(
+        name,
+        "fastseq pretrain-bert corpus.parquet --layers 2 --hidden 128 --heads 2 --epochs 5",
+        "fastseq pretrain-bert corpus.parquet --valid held_out.parquet --export checkpoint",
+        "fastseq pretrain-bert corpus.parquet --base all-MiniLM-L6-v2 --learning-rate 5e-5",
+    )
+    @options.training(options.folder("model", "-o", "--output", help="Model folder."))
+    @options.file(
+        "--export", metavar="FOLDER", help="Also write a checkpoint in Hugging Face's format."
+    )
+    @COLUMNS["text_column"].option(tasks=False)
+    @parameters.options_of(kind, skip=("device", "precision"))
+    def run(
+        common: Common,
+        corpus: tuple[Path, ...],
+        model_path: Path,
+        overwrite: bool,
+        resume: bool,
+        valid: Path | None,
+        export: Path | None,
+        text_column: tuple[str, ...],
+        **given: Any,
+    ) -> None:
+        """Pretrain BERT on Parquet files, folders or globs of texts.
+
+        The model learns to predict masked words, and whether a segment of text follows another.
+        Each row of CORPUS is a document; its sentences end with . ! ? or a line break. The
+        vocabulary of word pieces is learned from CORPUS (which needs pip install
+        'fastseq[tokenizers]'), unless --tokenizer or --base has one. See `fastseq fill-mask`,
+        `test`, `info` and `export`; a checkpoint is what `fit-bert --base` and `embed` read.
+        """
+        if export is not None:
+            from fastseq.models.bert.writing import check_target
+
+            check_target(export, overwrite)
+        model = kind(**parameters.given(kind, given), threads=common.threads)
+        seconds = _run(
+            common, model, "tokens", corpus, model_path, resume, overwrite=overwrite, valid=valid,
+            text_column=list(text_column) or None,
+        )  # fmt: skip
+        common.notify_reports(model.report_, "training", "validation")
+        if export is not None:
+            model.export(export, overwrite)
+        if not common.quiet:
+            written = [("model", model_path), *([("export", export)] if export else [])]
+            words = ("vocabulary", f"{len(model.tokenizer_):,} word pieces")
+            write_pairs([*written, words, *_summary_network(model, "tokens", seconds)])
+
+    return run
+
+
 fit_lstm = fit_gru = fit_rnn = _recurrent
 fit_bert = _bert
+pretrain_bert = _pretrain
 fit_word2vec = fit_fasttext = fit_glove = _vectors
 fit_fasttext_classifier = _fasttext_classifier
 phrases = _phrases

@@ -1,4 +1,4 @@
-"""fastseq predict, test and generate: the use of trained models."""
+"""fastseq predict, test, generate and fill-mask: the use of trained models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastseq.settings import seed_number, whole
 
 from . import options, parameters
 from .options import Common, command
-from .output import write_json, write_jsonl, write_table, write_tsv
+from .output import write_json, write_jsonl, write_rows, write_table, write_tsv
 from .parameters import COLUMNS
 from .progress import progress
 
@@ -78,7 +78,8 @@ def predict(
     model = _load(common, model_path, device)
     if not hasattr(model, "predict_batches"):
         raise SettingsError(
-            f"{model_path}: a language model has no predictions for rows: use generate or test"
+            f"{model_path}: a {model.kind} model has no predictions for rows: use test, or "
+            "generate (language) or fill-mask (BERT)"
         )
     named = parameters.named_columns(model, columns)
     found: Predictions = model.predict_batches(list(data), keep=keep, id_column=id_column, **named)
@@ -155,9 +156,10 @@ def test(
     A classifier: accuracy, macro-averaged F1 and, in the table, a confusion matrix. A tagger:
     accuracy and, where tags encode spans, precision, recall and F1 of spans, of all and of each
     type, as conlleval counts them and (strict) without spans that violate the tag scheme. A
-    language model: nats per unit and perplexity. A forecaster: RMSE and MAE, and those of
-    forecasting the last value. The unknown rate is the fraction of units that are not in the
-    vocabulary.
+    language model: nats per unit and perplexity. A pretrained BERT: nats of a masked word, also by
+    the frequencies of words alone, accuracy, and the same of following segments. A forecaster: RMSE
+    and MAE, and those of forecasting the last value. The unknown rate is the fraction of units that
+    are not in the vocabulary.
     """
     model = _load(common, model_path, device)
     measures: dict[str, Any] = model.evaluate(
@@ -286,3 +288,32 @@ def generate(
         for piece in pieces:
             click.echo(piece, nl=False)  # which flushes: a person reads along
         click.echo()
+
+
+@command(
+    "fill-mask",
+    "fastseq fill-mask checkpoint 'The capital of France is [MASK].'",
+    "fastseq fill-mask .fastseq/model 'the cat [MASK] on the [MASK].' -k 3 --format json",
+)
+@options.model
+@click.argument("text")
+@options.number("-k", default=5, help="Words for each mask.")
+@options.form("table", "json", "jsonl", "tsv")
+def fill_mask(common: Common, model_path: Path, text: str, k: int, form: str) -> None:
+    """Find the words that fit the masks of a text.
+
+    MODEL is a checkpoint in Hugging Face's format with a head for masked words, or a model of
+    `fastseq pretrain-bert`. Each [MASK] in TEXT is one word piece.
+    """
+    from fastseq.models.bert.masked import MaskedLanguageModel
+
+    common.announce_compilation()
+    found = MaskedLanguageModel.load(model_path, common.threads).fill(text, k)
+    rows = [
+        (mask, rank, word, probability)
+        for mask, words in enumerate(found, 1)
+        for rank, (word, probability) in enumerate(words, 1)
+    ]
+    first = int(len(found) == 1 and form == "table")  # a table for one mask does not repeat it
+    names = ("mask", "rank", "word", "probability")
+    write_rows(form, names[first:], [row[first:] for row in rows])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fastseq.errors import SettingsError
 from fastseq.settings import whole
 
 from . import options
@@ -201,35 +202,49 @@ def test_vectors(
     "fastseq export vectors vectors.bin.gz",
     "fastseq export cc.en.300.bin words.parquet",
     "fastseq export vectors model.bin --format fasttext",
+    "fastseq export tuned checkpoint",
 )
-@options.vectors
-@click.argument("output", metavar="FILE", type=FILE)
+@click.argument("source", metavar="SOURCE", type=FILE)
+@click.argument("output", metavar="OUT", type=FILE)
 @options.form(
     *("text", "binary", "parquet", "fasttext"),
     default=None,
-    help="word2vec's text or binary format, Parquet (word, vector), or a fastText model (.bin, "
-    "with the vectors of n-grams).  [default: by the suffix: .vec and .txt, .bin as binary, "
-    ".parquet; the first three also with .gz]",
+    help="Of word vectors: word2vec's text or binary format, Parquet (word, vector), or a fastText "
+    "model (.bin, with the vectors of n-grams).  [default: by the suffix: .vec and .txt, .bin as "
+    "binary, .parquet; the first three also with .gz]",
 )
 @options.overwrite
 @options.skip_bad_lines
 def export(
     common: Common,
-    vectors: Path,
+    source: Path,
     output: Path,
     form: str | None,
     overwrite: bool,
     skip_bad_lines: bool,
 ) -> None:
-    """Write the word vectors of VECTORS to FILE.
+    """Write word vectors, or a model, for other programs.
 
-    VECTORS is a folder of word vectors, or a file in any format that fastseq reads.
+    SOURCE is a folder of word vectors, a file of them in any format that fastseq reads, or a model
+    folder of BERT or of FastText's classifier. OUT is a file; for a model of BERT a folder, a
+    checkpoint in Hugging Face's format.
     """
-    from fastseq.store.outputs import check_output
+    from fastseq.store.outputs import check_output, kind_of
     from fastseq.store.vector_files import KIND
 
-    check_output(output, KIND, vectors, overwrite=overwrite)
-    _load(common, vectors, skip_bad_lines).export(output, form, overwrite)
+    if kind_of(source) == "model":
+        if form is not None:
+            raise click.UsageError("--format is for word vectors")
+        from fastseq.models import load
+
+        model: Any = load(source, threads=common.threads)
+        if not hasattr(model, "export"):
+            raise SettingsError(f"{source}: a {model.kind} model has no format of other programs")
+        model.export(output, overwrite)
+        common.notify(f"{output}: the {model.kind} of {source}")
+        return
+    check_output(output, KIND, source, overwrite=overwrite)
+    _load(common, source, skip_bad_lines).export(output, form, overwrite)
 
 
 def _load(common: Common, vectors: Path, skip_bad_lines: bool) -> WordVectors:

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from fastseq.models.bert.encoding import TextEncoder as TextEncoder
     from fastseq.models.bert.finetuning import BertClassifier as BertClassifier
     from fastseq.models.bert.finetuning import BertRegressor as BertRegressor
+    from fastseq.models.bert.masked import MaskedLanguageModel as MaskedLanguageModel
+    from fastseq.models.bert.pretraining import BertPretrainer as BertPretrainer
     from fastseq.models.bert.sparse import SparseEncoder as SparseEncoder
     from fastseq.models.classifier import SequenceClassifier as SequenceClassifier
     from fastseq.models.fasttext.classifier import FastTextClassifier as FastTextClassifier
@@ -90,6 +92,8 @@ _PUBLIC = {
     "models.bert.encoding": "TextEncoder",
     "models.bert.sparse": "SparseEncoder",
     "models.bert.finetuning": "BertClassifier BertRegressor",
+    "models.bert.masked": "MaskedLanguageModel",
+    "models.bert.pretraining": "BertPretrainer",
     "models.classifier": "SequenceClassifier",
     "models.fasttext.classifier": "FastTextClassifier",
     "models.fasttext.vectors": "FastText",

@@ -20,6 +20,7 @@ _HOMES = {
     "forecaster": ("fastseq.models.forecaster", "Forecaster"),
     "bert classifier": ("fastseq.models.bert.finetuning", "BertClassifier"),
     "bert regressor": ("fastseq.models.bert.finetuning", "BertRegressor"),
+    "bert pretrained": ("fastseq.models.bert.pretraining", "BertPretrainer"),
     "fasttext": ("fastseq.models.fasttext.classifier", "FastTextClassifier"),
 }
 

@@ -250,7 +250,7 @@ class NetworkModel(SavableModel[L]):
     monitor: str | None = training_parameter(
         default=None, check=Check(), metavar="M",
         help="Validation measure that selects the best epoch: loss, accuracy, macro_f1, f1 (of "
-        "spans), perplexity, rmse, spearman or pearson.",
+        "spans), perplexity, rmse, spearman, pearson, masked_loss or next_accuracy.",
         none="accuracy, or loss where text or numbers are predicted",
     )  # fmt: skip
     device: str = training_parameter(

@@ -249,3 +249,64 @@ def _from_vocabulary(
         added=list(added.values()),
         specials=specials,
     )
+
+
+# ---- writing
+
+
+def tokenizer_files(tokenizer: WordPiece, max_length: int) -> dict[str, dict[str, Any]]:
+    """{file name: its JSON} of a folder from which `read_tokenizer` and transformers read the same
+    tokenizer; `max_length` are the tokens of a text at most."""
+    names = {key: getattr(tokenizer.specials, role) for role, key in _ROLES.items()}
+    names["unk_token"] = tokenizer.unknown
+    steps = {name: getattr(tokenizer, own) for name, own in _NORMALIZER.items()}
+    begin, end = tokenizer.specials.begin, tokenizer.specials.end
+    added = [
+        {
+            "id": token.id, "content": token.content, "single_word": token.single_word,
+            "lstrip": token.lstrip, "rstrip": token.rstrip, "normalized": False,
+            "special": token.content in names.values(),
+        }
+        for token in sorted(tokenizer.added, key=lambda token: token.id)
+    ]  # fmt: skip
+    content = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": {"type": "BertNormalizer", **steps},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": _processor(tokenizer, begin, end),
+        "decoder": {"type": "WordPiece", "prefix": tokenizer.prefix, "cleanup": True},
+        "model": {
+            "type": "WordPiece",
+            "unk_token": tokenizer.unknown,
+            "continuing_subword_prefix": tokenizer.prefix,
+            "max_input_chars_per_word": tokenizer.longest,
+            "vocab": dict(sorted(tokenizer.vocabulary.items(), key=lambda each: each[1])),
+        },
+    }
+    config = {name: getattr(tokenizer, own) for name, own in _CONFIG.items()}
+    more = {"tokenizer_class": "BertTokenizer", "model_max_length": max_length}
+    return {"tokenizer.json": content, "tokenizer_config.json": {**config, **names, **more}}
+
+
+def _processor(tokenizer: WordPiece, begin: str, end: str) -> dict[str, Any]:
+    """The template [CLS] A [SEP] B [SEP]."""
+
+    def special(token: str, kind: int) -> dict[str, Any]:
+        return {"SpecialToken": {"id": token, "type_id": kind}}
+
+    def text(name: str, kind: int) -> dict[str, Any]:
+        return {"Sequence": {"id": name, "type_id": kind}}
+
+    single = [special(begin, 0), text("A", 0), special(end, 0)]
+    return {
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [*single, text("B", 1), special(end, 1)],
+        "special_tokens": {
+            token: {"id": token, "ids": [tokenizer.id_of(token)], "tokens": [token]}
+            for token in (begin, end)
+        },
+    }

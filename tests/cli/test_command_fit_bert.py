@@ -76,3 +76,16 @@ def test_wrong_input(run: Run, write: Write) -> None:
     assert weights.code == 2
     assert "--max-length is 99, but the model has 16" in run(*fit, *FIT, "--max-length", "99").error
     assert not Path("model").exists() or not Path("model/manifest.json").exists()
+
+
+def test_export(run: Run, write: Write) -> None:
+    write("train.parquet", text=TEXTS, label=LABELS)
+    assert run("fit-bert", "train.parquet", *FIT).code == 0
+    assert "out: the bert classifier of model" in run("export", "model", "out").err
+    assert {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"} <= {
+        path.name for path in Path("out").iterdir()
+    }
+    assert run("embed", "out", "train.parquet", "-o", "vectors.parquet").code == 0
+    assert "already exists: --overwrite" in run("export", "model", "out").error
+    assert run("export", "model", "out", "--overwrite").code == 0
+    assert "--format is for word vectors" in run("export", "model", "o", "--format", "text").err

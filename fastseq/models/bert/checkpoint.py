@@ -17,6 +17,7 @@ from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.parameters import POSITIONS, check_shapes, encoder_shapes, plain_names
 from fastseq.settings import whole
 from fastseq.store.files import reason
+from fastseq.store.folder import MANIFEST
 from fastseq.store.weights import map_weights
 from fastseq.text.library_tokenizer import LibraryTokenizer
 from fastseq.text.tokenizer_files import read_tokenizer
@@ -89,6 +90,8 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     folder = Path(path)
     if not folder.is_dir():
         raise DataError(f"{path}: no such folder, expected a checkpoint with {CONFIG}")
+    if not is_checkpoint(folder) and (folder / MANIFEST).is_file():
+        raise FormatError(f"{path}: a folder of fastseq, no checkpoint: see fastseq export")
     config = BertConfig.from_dict(_read_json(folder / CONFIG), str(folder / CONFIG))
     sentences = _sentences(folder, config)
     weights_path = folder / WEIGHTS

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,11 +22,23 @@ import numpy as np
 from fastseq.errors import DataError, DeviceError, FormatError, SettingsError
 from fastseq.estimator import FRACTION, Choice, Flag, Location, Real, Whole, declared_by, parameter
 from fastseq.models.base import training_parameter
-from fastseq.models.bert.checkpoint import POOLINGS, check_tokenizer, limit_of, read_checkpoint
+from fastseq.models.bert.checkpoint import (
+    POOLINGS,
+    Sentences,
+    check_tokenizer,
+    limit_of,
+    read_checkpoint,
+)
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.examples import PieceEncoder
 from fastseq.models.bert.network import BertNetwork, BertScorer, without_decay
 from fastseq.models.bert.rows import LABEL, rows_with_columns
+from fastseq.models.bert.tokenizer_state import (
+    restored_tokenizer,
+    tokenizer_file,
+    tokenizer_statistics,
+)
+from fastseq.models.bert.writing import CLASSIFICATION, ENCODER, write_checkpoint
 from fastseq.models.classifier import NetworkClassifier, SequenceClassifier
 from fastseq.models.data.examples import Examples, ReadReport
 from fastseq.models.data.labels import Labels
@@ -36,7 +48,6 @@ from fastseq.nn.backend import Backend
 from fastseq.nn.layer import Parameters
 from fastseq.settings import parse_size, thread_count
 from fastseq.text.tokenizer_files import read_tokenizer
-from fastseq.text.wordpiece import AddedToken, Specials, WordPiece
 from fastseq.threads import Team
 from fastseq.training.checkpoint import fingerprint_of
 from fastseq.training.gradient import TrainingSettings
@@ -49,7 +60,6 @@ if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
 
 PAIR_NAMES = ("a", "b")  # columns of a pair that is not named
-_VOCABULARY = "vocabulary.parquet"
 _WITH_DECAY = ("adam", "adamw")  # optimisers that can leave parameters without weight decay
 
 
@@ -235,33 +245,50 @@ class BertModel(LabelModel[BertState]):
 
     # ---- saving
 
+    def export(self, path: str | Path, overwrite: bool = False) -> None:
+        """Write the model as a checkpoint in Hugging Face's format, with the tokenizer.
+
+        With the pooling "cls" it is transformers' BertForSequenceClassification. Other poolings
+        are not part of that: the checkpoint is the encoder with the modules of
+        sentence-transformers, and has the dense layer as "classifier.weight" and ".bias".
+
+        overwrite : replace a checkpoint
+
+        Raises SettingsError for a path that cannot be written or a folder that exists, FastseqError
+        where the system refuses.
+        """
+        learned = self.learned
+        labels = learned.encoder.labels
+        pooled, most = learned.network.pooler is None, learned.encoder.max_length
+        more = {} if labels is not None else {"problem_type": "regression"}
+        write_checkpoint(
+            path, ENCODER if pooled else CLASSIFICATION, learned.config,
+            learned.network.parameters.views, learned.encoder.tokenizer,
+            sentences=Sentences(learned.settings["pooling"], most=most) if pooled else None,
+            max_length=most,
+            labels=["LABEL_0"] if labels is None else list(map(str, labels.values)),
+            settings=more, overwrite=overwrite,
+        )  # fmt: skip
+
     def _statistics(self, learned: BertState) -> dict[str, Any]:
-        encoder, options = learned.encoder, dict(learned.encoder.tokenizer.options)
-        options["added"] = [asdict(token) for token in options["added"]]
-        options["specials"] = asdict(options["specials"])
+        encoder = learned.encoder
         labels = encoder.labels
         return {
             "labels": None if labels is None else labels.to_dict(),
             "config": learned.config.to_dict(),
-            "tokenizer": {**options, "size": len(encoder.tokenizer.vocabulary)},
+            "tokenizer": tokenizer_statistics(encoder.tokenizer),
             "max_length": encoder.max_length,
         }
 
     def _files(self, learned: BertState) -> dict[str, Content]:
-        vocabulary = learned.encoder.tokenizer.vocabulary
-        return {_VOCABULARY: {"token": list(vocabulary), "id": list(vocabulary.values())}}
+        return tokenizer_file(learned.encoder.tokenizer)
 
     def _rebuilt(self, folder: ModelFolder, backend: Backend) -> BertState:
         from fastseq.store.columns import Fields
 
         saved = folder.statistics
         config = BertConfig.from_dict(saved["config"], "its config")
-        options = {name: value for name, value in saved["tokenizer"].items() if name != "size"}
-        options["added"] = [AddedToken(**token) for token in options["added"]]
-        options["specials"] = Specials(**options["specials"])
-        table = folder.columns(_VOCABULARY)
-        vocabulary = dict(zip(table["token"], table["id"], strict=True))
-        tokenizer = WordPiece(vocabulary, **options)
+        tokenizer = restored_tokenizer(folder, saved["tokenizer"])
         check_tokenizer(tokenizer, config, folder.path)
         labels = None if saved["labels"] is None else Labels.from_dict(saved["labels"])
         encoder = PieceEncoder(tokenizer, int(saved["max_length"]), self.pairs, labels)
