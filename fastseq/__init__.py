@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from fastseq.models.bert.encoding import TextEncoder as TextEncoder
     from fastseq.models.bert.finetuning import BertClassifier as BertClassifier
     from fastseq.models.bert.finetuning import BertRegressor as BertRegressor
+    from fastseq.models.bert.tagging import BertTagger as BertTagger
     from fastseq.models.classifier import SequenceClassifier as SequenceClassifier
     from fastseq.models.fasttext.classifier import FastTextClassifier as FastTextClassifier
     from fastseq.models.fasttext.vectors import FastText as FastText
@@ -88,6 +89,7 @@ _PUBLIC = {
     "features.estimators": "BM25Features CountFeatures TfidfFeatures",
     "models.bert.encoding": "TextEncoder",
     "models.bert.finetuning": "BertClassifier BertRegressor",
+    "models.bert.tagging": "BertTagger",
     "models.classifier": "SequenceClassifier",
     "models.fasttext.classifier": "FastTextClassifier",
     "models.fasttext.vectors": "FastText",

@@ -19,6 +19,7 @@ _HOMES = {
     "language": ("fastseq.models.language", "LanguageModel"),
     "forecaster": ("fastseq.models.forecaster", "Forecaster"),
     "bert classifier": ("fastseq.models.bert.finetuning", "BertClassifier"),
+    "bert tagger": ("fastseq.models.bert.tagging", "BertTagger"),
     "bert regressor": ("fastseq.models.bert.finetuning", "BertRegressor"),
     "fasttext": ("fastseq.models.fasttext.classifier", "FastTextClassifier"),
 }

@@ -60,6 +60,27 @@ def test_numbers_and_pairs(run: Run, write: Write) -> None:
     assert len(ran.out.splitlines()) == len(TEXTS)
 
 
+def test_tags(run: Run, write: Write) -> None:
+    words = [text.split() for text in TEXTS]
+    tags = [["B-X" if word[:3] == "cat" else "O" for word in row] for row in words]
+    write("tagged.parquet", tokens=words, tags=tags, key=range(len(words)))
+    fit = ("fit-bert", "tagged.parquet", "--task", "tag", *FIT)
+    ran = run(*fit, "--valid", "tagged.parquet")
+    assert ran.pairs["task"] == "tag"
+    assert ran.pairs["tag scheme"] == "IOB2"
+    assert "validation f1" in ran.pairs
+    assert "2 of 12 rows have no token: left out" in ran.err
+    assert run("predict", "model", "tagged.parquet", "-o", "out.parquet", "--keep", "key").code == 0
+    found = pq.read_table("out.parquet")
+    assert [len(row) for row in found["prediction"].to_pylist()] == [len(row) for row in words]
+    measures = run("test", "model", "tagged.parquet", "--format", "json").json
+    assert {"accuracy", "f1", "strict_f1", "spans"} <= set(measures)
+    assert run("info", "model").pairs["tag scheme"] == "IOB2"
+    assert "--text-column is for --task classify or" in run(*fit, "--text-column", "key").err
+    assert "--pooling is for --task classify or regress" in run(*fit, "--pooling", "max").err
+    assert "no column 'x'" in run(*fit, "--tokens-column", "x").error
+
+
 def test_wrong_input(run: Run, write: Write) -> None:
     write("train.parquet", text=TEXTS, label=LABELS)
     fit = ("fit-bert", "train.parquet")
@@ -72,7 +93,7 @@ def test_wrong_input(run: Run, write: Write) -> None:
     assert "no column 'a'" in run(*fit, "--task", "pair", "--base", "base").error
     assert "expected numbers" in run(*fit, "--task", "regress", "--base", "base").error
     weights = run(*fit, "--task", "regress", *FIT, "--class-weights", "balanced")
-    assert "--class-weights is for labels" in weights.err
+    assert "--class-weights is for --task classify" in weights.err
     assert weights.code == 2
     assert "--max-length is 99, but the model has 16" in run(*fit, *FIT, "--max-length", "99").error
     assert not Path("model").exists() or not Path("model/manifest.json").exists()

@@ -1,4 +1,5 @@
-"""The network that is fine-tuned: a BERT encoder, pooling, dropout and a dense layer."""
+"""The networks that are fine-tuned: a BERT encoder, what a task takes of its output, dropout and a
+dense layer."""
 
 from __future__ import annotations
 
@@ -16,39 +17,40 @@ from fastseq.nn.bert import BertEmbeddings, Pooler
 from fastseq.nn.layer import Layer, Parameters
 from fastseq.nn.transformer import TransformerEncoder
 from fastseq.seeds import mixed_key
-from fastseq.types import Float32, Int32
+from fastseq.types import Float32, Int32, Int64
 
 CLS = "cls"
 POOLINGS = ("mean", "max", CLS)
 PREFIX, HEAD = "bert", "classifier"  # names of parameters, as in transformers
 
 
-class BertNetwork(LabelNetwork):
-    """embeddings -> transformer layers -> pooling -> dropout -> dense: a row of scores for each
-    sequence.
+class BertBody(LabelNetwork):
+    """embeddings -> transformer layers, whose output `read` returns, dropout and a dense layer.
 
     Parameters
     ----------
-    outputs : scores of a sequence
-    pooling : "mean" or "max" of the tokens' vectors, or "cls": BERT's pooler, a dense layer with
-        tanh over the vector of [CLS]
+    outputs : of the dense layer
     dropout : all rates; None: those of `config`
     weights : float32[K], of each label in the loss; None: all 1
+    pooler : the layer that the dense one follows, of BERT's pooler; None without
+    head : prefix of the dense layer's parameters
 
-    Parameters of the layers have the names of transformers' BertForSequenceClassification. Only
-    those of the pooler and of the dense layer have initial values; the others are zeros until
-    `load` or Parameters.load_state_dict.
+    Parameters of the layers have the names of transformers' BertFor… classes. Only those of the
+    pooler and of the dense layer have initial values; the others are zeros until `load` or
+    Parameters.load_state_dict.
     """
 
     def __init__(
         self,
         config: BertConfig,
         outputs: int,
-        pooling: str,
         dropout: float | None,
         backend: Backend,
         seed: int,
         weights: Float32 | None = None,
+        *,
+        pooler: Pooler | None = None,
+        head: str = HEAD,
     ) -> None:
         team, H = backend.team, config.hidden
         rate = config.dropout if dropout is None else dropout
@@ -66,17 +68,11 @@ class BertNetwork(LabelNetwork):
             f"{PREFIX}.{EMBEDDINGS}": self.embeddings,
             f"{PREFIX}.encoder": self.encoder,
         }
-        self.pooler: Pooler | None = None
-        if pooling == CLS:
-            self.pooler = Pooler(H, seed=mixed_key(seed, 2), team=team)
-            layers[f"{PREFIX}.pooler"] = self.pooler
-        else:
-            self._pooling = backend.pooling(pooling, H)
+        if pooler is not None:
+            layers[f"{PREFIX}.pooler"] = pooler
         self._drop = backend.dropout(rate)
         self.output = backend.dense(H, outputs, init="truncated_normal", seed=mixed_key(seed, 3))
-        layers[HEAD] = self.output
-        self._firsts: Any = None
-        self._rows = 0
+        layers[head] = self.output
         super().__init__(layers, backend)
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -90,12 +86,47 @@ class BertNetwork(LabelNetwork):
             if view is not None and name in others and others[name].shape == view.shape:
                 view[...] = others[name]
 
-    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        offsets = batch.offsets
+    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        """float32[N, H]: the vectors of the tokens; with `training` saves what `backward` needs."""
         x = self.embeddings.forward(
-            batch.values, offsets, types_of(batch), training, mixed_key(key, 0)
+            batch.values, batch.offsets, types_of(batch), training, mixed_key(key, 0)
         )
-        rows = self.encoder.forward(x, offsets, training, mixed_key(key, 1))
+        return self.encoder.forward(x, batch.offsets, training, mixed_key(key, 1))
+
+    def read_back(self, rows: Any) -> None:
+        """Add the gradients of parameters for that of the vectors, float32[N, H]."""
+        self.embeddings.backward(self.encoder.backward(rows))
+
+
+class BertNetwork(BertBody):
+    """body -> pooling -> dropout -> dense: a row of scores for each sequence.
+
+    pooling  "mean" or "max" of the tokens' vectors, or "cls": BERT's pooler, a dense layer with
+             tanh over the vector of [CLS]
+    others   as of BertBody
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        outputs: int,
+        pooling: str,
+        dropout: float | None,
+        backend: Backend,
+        seed: int,
+        weights: Float32 | None = None,
+    ) -> None:
+        self.pooler: Pooler | None = None
+        if pooling == CLS:
+            self.pooler = Pooler(config.hidden, seed=mixed_key(seed, 2), team=backend.team)
+        else:
+            self._pooling = backend.pooling(pooling, config.hidden)
+        self._firsts: Any = None
+        self._rows = 0
+        super().__init__(config, outputs, dropout, backend, seed, weights, pooler=self.pooler)
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        offsets, rows = batch.offsets, self.read(batch, training, key)
         if self.pooler is None:
             pooled = self._pooling.forward(rows, offsets, training)
         else:
@@ -113,7 +144,29 @@ class BertNetwork(LabelNetwork):
         else:
             rows = np.zeros((self._rows, dy.shape[1]), np.float32)
             rows[self._firsts] = self.pooler.backward(dy)
-        self.embeddings.backward(self.encoder.backward(rows))
+        self.read_back(rows)
+
+
+class BertWordNetwork(BertBody):
+    """body -> dropout -> dense: a row of scores for each word, by its first piece."""
+
+    _words: Int64
+    _rows: int = 0
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        rows = self.read(batch, training, key)
+        assert batch.words is not None
+        if training:
+            self._words, self._rows = batch.words, len(rows)
+        own = rows[batch.words]
+        own = self._drop.forward(own, training, mixed_key(key, 2), out=own)
+        return self.output.forward(own, training)
+
+    def backward(self) -> None:
+        dy = self._drop.backward(self.output.backward(self._taken_gradients()))
+        rows = np.zeros((self._rows, dy.shape[1]), np.float32)
+        rows[self._words] = dy
+        self.read_back(rows)
 
 
 class BertScorer(BertNetwork):
