@@ -37,21 +37,26 @@ ESTIMATORS = {
     "bert-classify": "bert.finetuning.BertClassifier",
     "bert-regress": "bert.finetuning.BertRegressor",
     "bert-tag": "bert.tagging.BertTagger",
+    "bert-answer": "bert.answering.BertAnswerer",
     "fit-word2vec": "word_vectors.word2vec.Word2Vec",
     "fit-fasttext": "fasttext.vectors.FastText",
     "fit-glove": "word_vectors.glove.GloVe",
     "fit-fasttext-classifier": "fasttext.classifier.FastTextClassifier",
     "phrases": "word_vectors.phrases.Phrases",
 }
-REGRESS, PAIR = "regress", "pair"
+REGRESS, PAIR, ANSWER = "regress", "pair", "answer"
 # their estimators
-BERT_TASKS = {CLASSIFY: "bert-classify", REGRESS: "bert-regress", TAG: "bert-tag"}
-_TEXTS = (CLASSIFY, REGRESS, PAIR)
+BERT_TASKS = {
+    CLASSIFY: "bert-classify", REGRESS: "bert-regress", TAG: "bert-tag", ANSWER: "bert-answer"
+}  # fmt: skip
+_TEXTS = (CLASSIFY, REGRESS, PAIR, ANSWER)
 BERT_COLUMNS = {
     "text_column": COLUMNS["text_column"]._replace(
-        tasks=_TEXTS, default="text; of pairs a and b"
+        tasks=_TEXTS, default="text; of pairs a and b; of answers question and context"
     ),
-    "label_column": COLUMNS["label_column"]._replace(tasks=_TEXTS),
+    "label_column": COLUMNS["label_column"]._replace(
+        tasks=_TEXTS, help="label, or answers.", default="label; answers or answer"
+    ),
     "tokens_column": COLUMNS["tokens_column"],
     "tags_column": COLUMNS["tags_column"],
 }
@@ -476,12 +481,13 @@ def _bert(name: str) -> click.Command:
         "fastseq fit-bert pairs.parquet --task pair --text-column a --text-column b "
         "--base MiniLM",
         "fastseq fit-bert tagged.parquet --task tag --base all-MiniLM-L6-v2 -o tagger",
+        "fastseq fit-bert squad.parquet --task answer --base all-MiniLM-L6-v2 -o answerer",
     )
     @options.training(options.folder("model", "-o", "--output", help="Model folder."))
     @options.choice(
         "--task", of=(*_TEXTS, TAG), default=CLASSIFY,
         help="What to learn: labels of texts, numbers of texts, labels or numbers of pairs of "
-        "texts, or tags of words.",
+        "texts, answers to questions in a context, or tags of words.",
     )  # fmt: skip
     @options.several(*(column.option() for column in BERT_COLUMNS.values()))
     @parameters.options_of(*names, skip=("pairs", "device", "precision"), names=names)
@@ -500,12 +506,14 @@ def _bert(name: str) -> click.Command:
         CORPUS has columns of text and label: strings, integers or booleans to classify, numbers for
         --task regress. --task pair reads two columns of text, a and b unless they are named, and
         learns labels, or numbers where the label is a fraction. --task tag reads lists of tokens
-        and of tags, as long. CHECKPOINT is a folder in Hugging Face's format. The model has the
-        tokenizer and all weights: see `fastseq predict`, `test` and `info`.
+        and of tags, as long. --task answer reads a question, a context and its answers: a column
+        `answers` as in SQuAD, or `answer` and `answer_start`. CHECKPOINT is a folder in Hugging
+        Face's format. The model has the tokenizer and all weights: see `fastseq predict`, `test`
+        and `info`.
         """
         if given["base"] is None:
             raise click.UsageError("give --base: the folder of a checkpoint of BERT")
-        columns = {name: given.pop(name) or None for name in BERT_COLUMNS}
+        columns: dict[str, Any] = {name: given.pop(name) or None for name in BERT_COLUMNS}
         for name, value in columns.items():
             if value is not None:
                 _check_task(BERT_COLUMNS[name].flag, BERT_COLUMNS[name].tasks, task, task)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fastseq.features.estimators import (
         TfidfFeatures as TfidfFeatures,
     )
+    from fastseq.models.bert.answering import BertAnswerer as BertAnswerer
     from fastseq.models.bert.encoding import TextEncoder as TextEncoder
     from fastseq.models.bert.finetuning import BertClassifier as BertClassifier
     from fastseq.models.bert.finetuning import BertRegressor as BertRegressor
@@ -87,6 +88,7 @@ _PUBLIC = {
     "errors": "DataError DeviceError FastseqError FormatError MissingExtraError NotFittedError "
     "SettingsError TrainingError",
     "features.estimators": "BM25Features CountFeatures TfidfFeatures",
+    "models.bert.answering": "BertAnswerer",
     "models.bert.encoding": "TextEncoder",
     "models.bert.finetuning": "BertClassifier BertRegressor",
     "models.bert.tagging": "BertTagger",

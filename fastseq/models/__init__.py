@@ -20,6 +20,7 @@ _HOMES = {
     "forecaster": ("fastseq.models.forecaster", "Forecaster"),
     "bert classifier": ("fastseq.models.bert.finetuning", "BertClassifier"),
     "bert tagger": ("fastseq.models.bert.tagging", "BertTagger"),
+    "bert answerer": ("fastseq.models.bert.answering", "BertAnswerer"),
     "bert regressor": ("fastseq.models.bert.finetuning", "BertRegressor"),
     "fasttext": ("fastseq.models.fasttext.classifier", "FastTextClassifier"),
 }

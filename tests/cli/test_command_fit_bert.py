@@ -81,6 +81,32 @@ def test_tags(run: Run, write: Write) -> None:
     assert "no column 'x'" in run(*fit, "--tokens-column", "x").error
 
 
+def test_answers(run: Run, write: Write) -> None:
+    contexts = ["the cat sat on the mat", "a dog ran", "the mat , a cat"] * 2
+    given = {
+        "question": ["cat on", "dog", "the dog"] * 2, "context": contexts,
+        "answer": ["the mat", "a dog", None] * 2, "answer_start": [15, 0, None] * 2,
+    }  # fmt: skip
+    write("squad.parquet", **given)
+    ran = run("fit-bert", "squad.parquet", "--task", "answer", *FIT, "--valid", "squad.parquet")
+    assert {"validation f1", "validation exact match"} <= set(ran.pairs)
+    measures = run("test", "model", "squad.parquet", "--format", "json").json
+    assert set(measures) == {"f1", "exact_match", "loss"}
+    assert "exact_match" in run("test", "model", "squad.parquet").out
+    assert run("predict", "model", "squad.parquet", "-o", "out.parquet").code == 0
+    found = pq.read_table("out.parquet")
+    assert found.column_names == ["id", "prediction", "probability", "start", "stop"]
+    question = ("answer", "model", "cat on", contexts[0])
+    (best,) = run(*question, "--format", "json").json
+    assert best["answer"] == found["prediction"][0].as_py()
+    assert len(run(*question, "-k", "3", "--format", "jsonl").out.splitlines()) == 3
+    assert run(*question).out.splitlines()[0].split()[:2] == ["rank", "answer"]
+    assert "k must be a whole number of at least 1" in run(*question, "-k", "0").error
+    write("train.parquet", text=TEXTS, label=LABELS)
+    run("fit-bert", "train.parquet", *FIT, "-o", "other")
+    assert "a bert classifier cannot answer" in run("answer", "other", "a", "b").error
+
+
 def test_wrong_input(run: Run, write: Write) -> None:
     write("train.parquet", text=TEXTS, label=LABELS)
     fit = ("fit-bert", "train.parquet")

@@ -13,10 +13,13 @@ import pyarrow as pa
 import pytest
 
 import fastseq
-from fastseq import BertTagger
-from fastseq.errors import DataError
+from fastseq import BertAnswerer, BertTagger
+from fastseq.errors import DataError, SettingsError
+from fastseq.models.bert.answering import exact_match, word_f1
+from fastseq.models.bert.contexts import ContextEncoder, best_spans
 from fastseq.models.bert.finetuning import BertModel, BertTask
 from fastseq.models.bert.words import WordEncoder, _windows
+from fastseq.store.answers import with_answers
 from fastseq.store.rows import open_rows
 from fastseq.text.wordpiece import WordPiece
 from fastseq.types import offsets_of
@@ -211,3 +214,154 @@ def test_tagger_names_bad_rows(tagger: tuple[BertTagger, Path], base: Path) -> N
     assert model.report_["data"].messages()[1:] == [
         "1 of 9 tokens have a tag unseen in training: 'Z'"
     ]
+
+
+# ---- answers
+
+CONTEXTS = ["the cat sat on the mat . a dog ran", "a dog ran , the cats sat", "the mat , a cat"]
+QUESTIONS = ["cat on", "dog ran", "the dog"]
+ANSWERS = ["the mat", "a dog", ""]  # the last has none
+
+
+@pytest.fixture(scope="module")
+def answerer(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[BertAnswerer, Path]:
+    path = tmp_path_factory.mktemp("bert") / "model"
+    pairs = list(zip(QUESTIONS, CONTEXTS, strict=True))
+    model = BertAnswerer(base=base, threads=2, **SETTINGS)
+    return model.fit(pairs, ANSWERS, valid=(pairs, ANSWERS), path=path), path
+
+
+def test_losses_of_answers_match_transformers(tmp_path: Path) -> None:
+    model = golden_model("answer", BertAnswerer, tmp_path, batch_size=len(SPEC["short"]))
+    answers = []
+    for context, (first, last) in zip(SPEC["second"], SPEC["spans"], strict=True):
+        words = context.split()
+        start = len(" ".join([*words[:first], ""]))
+        answers.append({"text": [" ".join(words[first : last + 1])], "answer_start": [start]})
+    pairs = list(zip(SPEC["short"], SPEC["second"], strict=True))
+    model.fit(pairs, answers)
+    check_losses("answer", model)
+    starts, ends = GOLDEN["answer/outputs"]
+    tokenizer = model.learned.encoder.tokenizer
+    for row, (question, context) in enumerate(pairs):
+        before = 2 + len(tokenizer.encode([question]).values)
+        spans = tokenizer.encode_spans([context])
+        n = len(spans.starts)
+        _, i, j = max((starts[row, before + i] + ends[row, before + j], i, j)
+                      for i in range(n) for j in range(i, n))  # fmt: skip
+        assert model.predict([pairs[row]]) == [context[spans.starts[i] : spans.stops[j]]]
+
+
+def test_windows_of_contexts(base: Path) -> None:
+    tokenizer = WordPiece.from_vocabulary(PIECES)
+    encoder = ContextEncoder(tokenizer, 14)
+    context = "é the cat sat on the mat , a dog ran . the cats sat on mat"
+    rows = [
+        {"question": "the cat " * 9, "context": context, "answers": {"text": ["cats sat"]}},
+        {"question": "cat", "context": context, "answers": {"text": ["the"], "answer_start": [39]}},
+        {"question": "cat", "context": "", "answers": {"text": []}},
+    ]
+    reader = open_rows(rows, "text", text=("question", "context"), targets=False)
+    (batch,) = with_answers(reader, "answers").batches()
+    found = encoder.encode(batch)
+    assert found.report.split == 2
+    assert found.report.unanswered == 1
+    whole = tokenizer.encode([context]).values
+    seen: dict[int, set[int]] = {}
+    for b in range(len(found)):
+        own = found.values[found.offsets[b] : found.offsets[b + 1]]
+        assert len(own) <= 14
+        pieces = own[found.seconds[b] : -1]
+        first = found.first[b]
+        if found.rows[b] == 2:
+            assert len(pieces) == 0
+            continue
+        np.testing.assert_array_equal(pieces, whole[first : first + len(pieces)])
+        seen.setdefault(found.rows[b], set()).update(range(first, first + len(pieces)))
+        start, stop = found.spans[b]
+        text = " ".join(tokenizer.words(own[start : stop + 1]))
+        if found.rows[b] == 1:  # the third "the"
+            is_inside = first <= 12 < first + len(pieces)
+            assert (text, start) == (("the", 12 - first + 3) if is_inside else ("[CLS]", 0))
+        else:
+            assert text in ("cat ##s sat", "[CLS]")
+    assert all(parts == set(range(len(whole))) for parts in seen.values())
+    with pytest.raises(SettingsError, match="expected 8 or more"):
+        ContextEncoder(tokenizer, 7)
+
+
+def test_best_spans_are_those_of_all_pairs() -> None:
+    rng = np.random.default_rng(4)
+    offsets, seconds = np.array([0, 60, 66]), np.array([4, 5])
+    scores = rng.normal(size=(66, 2)).astype(np.float32)
+    (null, found), (_, nothing) = best_spans(scores, offsets, seconds, best=60, most=9)
+    assert null == pytest.approx(scores[0].sum(), abs=1e-6)
+    own = scores[4:59].astype(np.float64)
+    pairs = [(own[i, 0] + own[j, 1], i, j) for i in range(55) for j in range(i, min(i + 9, 55))]
+    assert found == sorted(pairs, reverse=True)[:60]
+    assert nothing == []
+
+
+def test_answerer_is_saved_and_measured(
+    answerer: tuple[BertAnswerer, Path], base: Path, tmp_path: Path
+) -> None:
+    model, path = answerer
+    pairs = list(zip(QUESTIONS, CONTEXTS, strict=True))
+    loaded = fastseq.models.load(path, threads=1)
+    assert isinstance(loaded, BertAnswerer)
+    found = model.predict(pairs)
+    assert loaded.predict(pairs) == found
+    assert [loaded.predict([pair])[0] for pair in pairs] == found
+    measures = model.evaluate(pairs, ANSWERS)
+    assert loaded.evaluate(pairs, ANSWERS) == measures
+    assert measures["exact_match"] == pytest.approx(np.mean([
+        exact_match(a or "", b) for a, b in zip(found, ANSWERS, strict=True)
+    ]))  # fmt: skip
+    history = model.history_
+    assert history is not None
+    assert {"valid_f1", "valid_exact_match", "valid_loss"} <= set(history.columns)
+    some = model.answer(*pairs[0], k=99)
+    assert sum(each.probability for each in some) == pytest.approx(1)
+    for each in some:
+        assert each.text == (CONTEXTS[0][each.start : each.stop] if each.start >= 0 else None)
+    null = next(each for each in some if each.text is None)
+    others = [each for each in some if each.text is not None]
+    assert [each.score for each in others] == sorted((e.score for e in others), reverse=True)
+    for threshold, expected in ((-1e6, None), (1e6, others[0].text)):
+        loaded.set_params(null_threshold=threshold)
+        assert loaded.predict(pairs[:1]) == [expected]
+    assert null.start == -1
+    table = pa.table({"q": QUESTIONS, "c": CONTEXTS, "key": [1, 2, 3], "a": ANSWERS})
+    (batch,) = model.predict_batches(table, text_column=["q", "c"], id_column="key", keep="a")
+    names = ["id", "a", "prediction", "probability", "start", "stop"]
+    assert batch.column_names == names
+    assert batch["prediction"].to_pylist() == found
+    assert model.evaluate(table, text_column=["q", "c"], label_column="a") == measures
+    given = {"examples": pairs, "y": ANSWERS, "valid": (pairs, ANSWERS), "path": tmp_path / "model"}
+    weights = model.learned.network.parameters.values
+    check_resume(lambda: BertAnswerer(base=base, threads=1, **SETTINGS), given, weights)
+
+
+def test_answers_as_squad_counts_them() -> None:
+    assert exact_match("The  cat!", "a cat") == 1
+    assert exact_match("cats", "cat") == 0
+    assert word_f1("the black cat", "cat sat") == pytest.approx(0.5)
+    assert word_f1("", "the") == 1
+    assert word_f1("", "cat") == 0
+
+
+def test_answerer_names_bad_rows(base: Path) -> None:
+    def fit(rows: Any, **more: Any) -> None:
+        BertAnswerer(base=base, epochs=1).fit(rows, **more)
+
+    row = {"question": "the cat", "context": "a cat", "answers": "a cat"}
+    with pytest.raises(DataError, match=r"row 1 .*the answer 'dog' is not in its context"):
+        fit([row, {**row, "answers": "dog"}])
+    with pytest.raises(DataError, match="no column 'answers' or 'answer'"):
+        fit([{"question": "a", "context": "b"}])
+    with pytest.raises(DataError, match="no column 'question'"):
+        fit([{"context": "b", "answers": "b"}])
+    with pytest.raises(DataError, match=r"row 0 .*the answers in column 'answers' are 3"):
+        fit([{**row, "answers": 3}])
+    with pytest.raises(SettingsError, match="max_length is 7; expected 8 or more"):
+        BertAnswerer(base=base, max_length=7).fit([row])

@@ -120,7 +120,7 @@ class PieceEncoder:
             lengths.append(np.diff(found.offsets))
             rows.append(batch.first_row + np.arange(batch.rows))
             if self.pairs:
-                seconds.append(_second_texts(found))
+                seconds.append(second_texts(found))
             if batch.values is not None:
                 scores.append(batch.values[:, 0].astype(np.float32))
             if encode is not None and batch.labels is not None:
@@ -151,7 +151,7 @@ class PieceEncoder:
         return found
 
 
-def _second_texts(found: Sequences) -> Int64:
+def second_texts(found: Sequences) -> Int64:
     """int64[B]: where in each sequence the token type 1 begins."""
     if not len(found):
         return np.zeros(0, np.int64)

@@ -78,8 +78,9 @@ class BertTask(LabelTask[BertState]):
         for part in (self.train, self.valid):
             if part is not None:
                 found["checksums"] += fingerprint_of(part.seconds, part.scores)
-                if part.words is not None:
-                    found["checksums"] += fingerprint_of(part.words)
+                for more in (part.words, part.spans):
+                    if more is not None:
+                        found["checksums"] += fingerprint_of(more)
         return {**found, "base": fingerprint_of(self.parameters.values)}
 
     def flow(self) -> Float64:

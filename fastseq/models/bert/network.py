@@ -21,7 +21,11 @@ from fastseq.types import Float32, Int32, Int64
 
 CLS = "cls"
 POOLINGS = ("mean", "max", CLS)
-PREFIX, HEAD = "bert", "classifier"  # names of parameters, as in transformers
+PREFIX, HEAD, SPAN_HEAD = (
+    "bert",
+    "classifier",
+    "qa_outputs",
+)  # names of parameters, as in transformers
 
 
 class BertBody(LabelNetwork):
@@ -167,6 +171,37 @@ class BertWordNetwork(BertBody):
         rows = np.zeros((self._rows, dy.shape[1]), np.float32)
         rows[self._words] = dy
         self.read_back(rows)
+
+
+class BertSpanNetwork(BertBody):
+    """body -> dense: the scores of each token as the first and as the last of an answer, trained by
+    the mean cross-entropy of both over the tokens of a sequence."""
+
+    def __init__(
+        self, config: BertConfig, dropout: float | None, backend: Backend, seed: int
+    ) -> None:
+        super().__init__(config, 2, dropout, backend, seed, head=SPAN_HEAD)
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        return self.output.forward(self.read(batch, training, key), training)
+
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
+        assert batch.spans is not None
+        starts, lengths = batch.offsets[:-1], np.diff(batch.offsets)
+        exact = scores.astype(np.float64)
+        exact -= np.repeat(np.maximum.reduceat(exact, starts), lengths, axis=0)
+        shares = np.exp(exact)
+        totals = np.add.reduceat(shares, starts)
+        at, sides = starts[:, None] + batch.spans, np.arange(2)
+        loss = (np.log(totals) - exact[at, sides]).mean()
+        if training:
+            shares /= np.repeat(totals, lengths, axis=0)
+            shares[at, sides] -= 1
+            self._gradients = (shares / (2 * len(batch))).astype(np.float32)
+        return loss, float(len(batch))
+
+    def backward(self) -> None:
+        self.read_back(self.output.backward(self._taken_gradients()))
 
 
 class BertScorer(BertNetwork):

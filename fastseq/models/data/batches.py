@@ -37,6 +37,7 @@ class Batch:
     targets     int32[B] labels, int32[N] tags, or int32[W] tags of words; None without
     characters  of the distinct words; None without character features
     seconds, scores  int64[B], float32[B]: as of Examples
+    spans       int32[B, 2]: as of Examples
     words       int64[W]: the value that each word begins with; None without words
     """
 
@@ -49,6 +50,7 @@ class Batch:
     seconds: Int64 | None = None
     scores: Float32 | None = None
     words: Int64 | None = None
+    spans: Int32 | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -83,6 +85,7 @@ def take(examples: Examples, rows: Int64) -> Batch:
         None if seconds is None else seconds[rows],
         None if scores is None else scores[rows],
         words,
+        None if examples.spans is None or not len(examples.spans) else examples.spans[rows],
     )
 
 

@@ -44,6 +44,7 @@ class ReadReport:
     filler   what an empty text is read as
     cut      rows truncated to max_length; split: rows read in several parts
     units    in all; unknown: of them, `<unk>`; ends: of them, `<eos>`
+    unanswered  questions without an answer
     targets  labels or tags; unseen: occurrences of each that training did not have
     what     a target's name: "label" or "tag"
     malformed  rows whose tags violate the scheme; violation: which, and the first of them
@@ -56,6 +57,7 @@ class ReadReport:
     skipped: int = 0
     cut: int = 0
     split: int = 0
+    unanswered: int = 0
     units: int = 0
     unknown: int = 0
     targets: int = 0
@@ -78,7 +80,8 @@ class ReadReport:
     def add(self, part: ReadReport) -> None:
         """Add the counts of a batch."""
         for name in (
-            "rows", "nulls", "empty", "skipped", "cut", "split", "units", "unknown", "targets",
+            "rows", "nulls", "empty", "skipped", "cut", "split", "unanswered", "units", "unknown",
+            "targets",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(part, name))
         for label, count in part.unseen.items():
@@ -134,6 +137,8 @@ class Examples:
                 that has a tag. Others are context: a row may be several sequences that overlap, and
                 each of its words has a tag in one of them
     word_offsets  int64[B + 1]  sequence b has words[word_offsets[b]:word_offsets[b + 1]]
+    spans       int32[B, 2]   the first and the last value of each sequence's answer, (0, 0) for
+                none; None without
     report      counts of what was read
     """
 
@@ -147,6 +152,7 @@ class Examples:
     scores: Float32 | None = None
     words: Int64 | None = None
     word_offsets: Int64 | None = None
+    spans: Int32 | None = None
     report: ReadReport = field(default_factory=ReadReport)
 
     def __len__(self) -> int:
