@@ -38,24 +38,28 @@ ESTIMATORS = {
     "bert-regress": "bert.finetuning.BertRegressor",
     "bert-tag": "bert.tagging.BertTagger",
     "bert-answer": "bert.answering.BertAnswerer",
+    "bert-rerank": "bert.reranking.BertReranker",
     "fit-word2vec": "word_vectors.word2vec.Word2Vec",
     "fit-fasttext": "fasttext.vectors.FastText",
     "fit-glove": "word_vectors.glove.GloVe",
     "fit-fasttext-classifier": "fasttext.classifier.FastTextClassifier",
     "phrases": "word_vectors.phrases.Phrases",
 }
-REGRESS, PAIR, ANSWER = "regress", "pair", "answer"
+REGRESS, PAIR, ANSWER, RERANK = "regress", "pair", "answer", "rerank"
 # their estimators
 BERT_TASKS = {
-    CLASSIFY: "bert-classify", REGRESS: "bert-regress", TAG: "bert-tag", ANSWER: "bert-answer"
+    CLASSIFY: "bert-classify", REGRESS: "bert-regress", TAG: "bert-tag", ANSWER: "bert-answer",
+    RERANK: "bert-rerank",
 }  # fmt: skip
-_TEXTS = (CLASSIFY, REGRESS, PAIR, ANSWER)
+_TEXTS = (CLASSIFY, REGRESS, PAIR, ANSWER, RERANK)
 BERT_COLUMNS = {
     "text_column": COLUMNS["text_column"]._replace(
-        tasks=_TEXTS, default="text; of pairs a and b; of answers question and context"
+        tasks=_TEXTS, default="text; pair: a and b; answer: question and context; "
+        "rerank: query and passage",
     ),
     "label_column": COLUMNS["label_column"]._replace(
-        tasks=_TEXTS, help="label, or answers.", default="label; answers or answer"
+        tasks=_TEXTS, help="label, or answers.",
+        default="label; answer: answers or answer; rerank: label, score or negatives",
     ),
     "tokens_column": COLUMNS["tokens_column"],
     "tags_column": COLUMNS["tags_column"],
@@ -487,7 +491,7 @@ def _bert(name: str) -> click.Command:
     @options.choice(
         "--task", of=(*_TEXTS, TAG), default=CLASSIFY,
         help="What to learn: labels of texts, numbers of texts, labels or numbers of pairs of "
-        "texts, answers to questions in a context, or tags of words.",
+        "texts, answers to questions in a context, relevance to queries, or tags of words.",
     )  # fmt: skip
     @options.several(*(column.option() for column in BERT_COLUMNS.values()))
     @parameters.options_of(*names, skip=("pairs", "device", "precision"), names=names)
@@ -507,9 +511,10 @@ def _bert(name: str) -> click.Command:
         --task regress. --task pair reads two columns of text, a and b unless they are named, and
         learns labels, or numbers where the label is a fraction. --task tag reads lists of tokens
         and of tags, as long. --task answer reads a question, a context and its answers: a column
-        `answers` as in SQuAD, or `answer` and `answer_start`. CHECKPOINT is a folder in Hugging
-        Face's format. The model has the tokenizer and all weights: see `fastseq predict`, `test`
-        and `info`.
+        `answers` as in SQuAD, or `answer` and `answer_start`. --task rerank reads a query, a
+        passage and a label from 0 to 1, or a query, a positive and a list of negatives. CHECKPOINT
+        is a folder in Hugging Face's format. The model has the tokenizer and all weights: see
+        `fastseq predict`, `test` and `info`.
         """
         if given["base"] is None:
             raise click.UsageError("give --base: the folder of a checkpoint of BERT")

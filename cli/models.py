@@ -236,7 +236,7 @@ def answer(
     from fastseq.models.bert.answering import BertAnswerer
 
     if context == "-":
-        context = click.get_text_stream("stdin", encoding="utf-8", errors="replace").read()
+        context = sys.stdin.buffer.read().decode("utf-8", "replace")
     model = _load(common, model_path, "auto")
     if not isinstance(model, BertAnswerer):
         raise SettingsError(

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from fastseq.models.bert.encoding import TextEncoder as TextEncoder
     from fastseq.models.bert.finetuning import BertClassifier as BertClassifier
     from fastseq.models.bert.finetuning import BertRegressor as BertRegressor
+    from fastseq.models.bert.reranking import BertReranker as BertReranker
     from fastseq.models.bert.tagging import BertTagger as BertTagger
     from fastseq.models.classifier import SequenceClassifier as SequenceClassifier
     from fastseq.models.fasttext.classifier import FastTextClassifier as FastTextClassifier
@@ -91,6 +92,7 @@ _PUBLIC = {
     "models.bert.answering": "BertAnswerer",
     "models.bert.encoding": "TextEncoder",
     "models.bert.finetuning": "BertClassifier BertRegressor",
+    "models.bert.reranking": "BertReranker",
     "models.bert.tagging": "BertTagger",
     "models.classifier": "SequenceClassifier",
     "models.fasttext.classifier": "FastTextClassifier",

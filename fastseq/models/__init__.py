@@ -21,6 +21,7 @@ _HOMES = {
     "bert classifier": ("fastseq.models.bert.finetuning", "BertClassifier"),
     "bert tagger": ("fastseq.models.bert.tagging", "BertTagger"),
     "bert answerer": ("fastseq.models.bert.answering", "BertAnswerer"),
+    "bert reranker": ("fastseq.models.bert.reranking", "BertReranker"),
     "bert regressor": ("fastseq.models.bert.finetuning", "BertRegressor"),
     "fasttext": ("fastseq.models.fasttext.classifier", "FastTextClassifier"),
 }

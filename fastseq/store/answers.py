@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from fastseq.errors import DataError, RowError, quoted
-from fastseq.store.columns import check_fields
+from fastseq.store.columns import check_fields, check_types
 from fastseq.store.parquet import listing
 from fastseq.store.rows import RowBatch, RowReader
 
@@ -43,6 +43,17 @@ def with_answers(reader: RowReader, named: str | None, known: Sequence[str] = ()
     check_fields(reader.data, fields)
     schema = pa.schema([(name, reader.data.type_of(name)) for name in fields.keep])
     return replace(reader, fields=fields, kept=schema)
+
+
+def with_lists(reader: RowReader, name: str) -> RowReader:
+    """The reader with a column of lists of strings, which its batches keep.
+
+    Raises DataError where it is missing or of another type.
+    """
+    fields = replace(reader.fields, id=None, keep=(name,))
+    check_fields(reader.data, fields)
+    check_types(reader.data, "tokens", name)
+    return replace(reader, fields=fields, kept=pa.schema([(name, reader.data.type_of(name))]))
 
 
 def read_answers(batch: RowBatch) -> list[list[Answer]]:

@@ -107,6 +107,32 @@ def test_answers(run: Run, write: Write) -> None:
     assert "a bert classifier cannot answer" in run("answer", "other", "a", "b").error
 
 
+def test_ranking(run: Run, write: Write) -> None:
+    rows = {"query": ["cat", "dog"], "positive": ["a cat", "the dog"]}
+    write("lists.parquet", **rows, negatives=[["a dog", "mat"], ["the cat"]])
+    ran = run("fit-bert", "lists.parquet", "--task", "rerank", *FIT, "--valid", "lists.parquet")
+    assert {"validation loss", "validation accuracy"} <= set(ran.pairs)
+    measures = run("test", "model", "lists.parquet", "--format", "json").json
+    assert set(measures) == {"loss", "accuracy"}
+    assert run("predict", "model", "lists.parquet", "-o", "out.parquet").code == 0
+    assert pq.read_table("out.parquet").schema.names == ["id", "prediction"]
+    write("docs.parquet", id=["x", "y", "z"], text=["a cat sat", "the mat", "a dog , a cat"])
+    assert run("index", "docs.parquet", "-o", "index").code == 0
+    search = ("search", "cat", "-i", "index", "--rerank", "model", "--format", "json")
+    found = run(*search).json
+    assert {hit["id"] for hit in found} == {"x", "z"}
+    assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
+    assert [hit["id"] for hit in run(*search, "-k", "1").json] == [found[0]["id"]]
+    assert len(run(*search, "--rerank-depth", "1").json) == 1
+    assert "--rerank cannot be combined with --sort" in run(*search, "--sort", "id").err
+    assert "--rerank-depth requires --rerank" in run("search", "cat", "--rerank-depth", "3").err
+    assert run("index", "docs.parquet", "-o", "bare", "--store", "id").code == 0
+    assert "no stored text" in run("search", "cat", "-i", "bare", "--rerank", "model").error
+    write("train.parquet", text=TEXTS, label=LABELS)
+    run("fit-bert", "train.parquet", *FIT, "-o", "other")
+    assert "a bert classifier cannot rank" in run(*search[:4], "--rerank", "other").error
+
+
 def test_wrong_input(run: Run, write: Write) -> None:
     write("train.parquet", text=TEXTS, label=LABELS)
     fit = ("fit-bert", "train.parquet")

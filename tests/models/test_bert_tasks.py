@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import fastseq
-from fastseq import BertAnswerer, BertTagger
+from fastseq import BertAnswerer, BertReranker, BertTagger
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.bert.answering import exact_match, word_f1
 from fastseq.models.bert.contexts import ContextEncoder, best_spans
@@ -365,3 +365,95 @@ def test_answerer_names_bad_rows(base: Path) -> None:
         fit([{**row, "answers": 3}])
     with pytest.raises(SettingsError, match="max_length is 7; expected 8 or more"):
         BertAnswerer(base=base, max_length=7).fit([row])
+
+
+# ---- ranking
+
+PASSAGES = ["the cat sat on the mat", "a dog ran", "the mat , a cat", "dogs ran on"]
+RANKED = [
+    {"query": "cat", "positive": "a cat sat", "negatives": ["a dog ran", "the mat"]},
+    {"query": "dog", "positive": "dogs ran", "negatives": ["the cat"]},
+    {"query": "cats on the mat", "positive": "cats , cats", "negatives": []},
+    {"query": "dog on a mat", "positive": "the dog", "negatives": ["a cat", "the cat ran", "on"]},
+]
+
+
+@pytest.fixture(scope="module")
+def reranker(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[BertReranker, Path]:
+    path = tmp_path_factory.mktemp("bert") / "model"
+    model = BertReranker(base=base, threads=2, **SETTINGS)
+    return model.fit(RANKED, valid=RANKED, path=path), path
+
+
+def test_losses_of_pairs_and_lists_match_transformers(tmp_path: Path) -> None:
+    pairs = list(zip(SPEC["short"], SPEC["second"], strict=True))
+    settings = {"batch_size": len(pairs), "pooling": "cls"}
+    model = golden_model("rerank", BertReranker, tmp_path / "pairs", **settings)
+    model.fit(pairs, SPEC["labels"])
+    check_losses("rerank", model)
+    wanted = GOLDEN["rerank/outputs"][:, 0]
+    np.testing.assert_allclose(model.predict(pairs), wanted, atol=1e-3)
+    lists = golden_model("lists", BertReranker, tmp_path / "lists", **settings)
+    lists.fit([
+        {"query": query, "positive": texts[0], "negatives": texts[1:]}
+        for query, texts in zip(SPEC["queries"], SPEC["texts"], strict=True)
+    ])  # fmt: skip
+    check_losses("lists", lists)
+    wanted = GOLDEN["lists/outputs"][: len(SPEC["texts"][0]), 0]
+    ranked = lists.rank(SPEC["queries"][0], SPEC["texts"][0])
+    assert [number for number, _ in ranked] == np.argsort(-wanted).tolist()
+    found = [score for _, score in sorted(ranked)]
+    found -= np.mean(found)  # the loss does not depend on what is added to all scores
+    np.testing.assert_allclose(found, wanted - wanted.mean(), atol=1e-3)
+
+
+def test_reranker_is_saved_and_measured(
+    reranker: tuple[BertReranker, Path], base: Path, tmp_path: Path
+) -> None:
+    model, path = reranker
+    loaded = fastseq.models.load(path, threads=1)
+    assert isinstance(loaded, BertReranker)
+    ranked = model.rank("the cat", PASSAGES)
+    assert loaded.rank("the cat", PASSAGES) == ranked
+    assert loaded.rank("the cat", PASSAGES, 2) == ranked[:2]
+    assert model.rank("the cat", []) == []
+    for number, score in ranked:  # alone as in a batch
+        assert model.predict([("the cat", PASSAGES[number])]).tolist() == [score]
+    measures = model.evaluate(RANKED)
+    assert loaded.evaluate(RANKED) == measures
+    losses, best = [], []
+    for row in RANKED:
+        texts = [row["positive"], *row["negatives"]]
+        scores = model.predict([(row["query"], text) for text in texts]).astype(np.float64)
+        losses.append(np.log(np.exp(scores - scores[0]).sum()))
+        best.append(scores[0] == scores.max())
+    assert measures["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert measures["accuracy"] == np.mean(best)
+    table = pa.table({"query": ["cat"] * 4, "passage": PASSAGES, "key": range(4)})
+    named = {"text_column": ["query", "passage"], "id_column": "key"}
+    (batch,) = loaded.predict_batches(table, **named)
+    assert batch.column_names == ["id", "prediction"]
+    pairs = [("cat", text) for text in PASSAGES]
+    np.testing.assert_array_equal(batch["prediction"].to_numpy(), model.predict(pairs))
+    given = {"examples": RANKED, "valid": RANKED, "path": tmp_path / "model"}
+    weights = model.learned.network.parameters.values
+    check_resume(lambda: BertReranker(base=base, threads=1, **SETTINGS), given, weights)
+    labelled = BertReranker(base=base, **{**SETTINGS, "epochs": 1})
+    labelled.fit(table.append_column("label", pa.array([1, 0, 1, 0])))
+    assert labelled.evaluate(pairs, [1, 0, 1, 0]).keys() == {"loss", "accuracy"}
+
+
+def test_reranker_names_bad_rows(base: Path) -> None:
+    def fit(rows: Any, y: Any = None) -> None:
+        BertReranker(base=base, epochs=1).fit(rows, y)
+
+    with pytest.raises(DataError, match="no column 'passage'"):
+        fit(pa.table({"query": ["a"], "label": [1]}))
+    with pytest.raises(DataError, match="no column 'label'"):
+        fit(pa.table({"query": ["a"], "passage": ["b"]}))
+    with pytest.raises(DataError, match="the tokens column 'negatives' is string"):
+        fit([{"query": "a", "positive": "b", "negatives": "c"}])
+    with pytest.raises(DataError, match=r"row 1 .*a negative in column 'negatives' is null"):
+        fit([RANKED[0], {**RANKED[1], "negatives": [None]}])
+    with pytest.raises(DataError, match=r"row 0 \(from 0\): \('a',\), expected a pair"):
+        fit([("a",)], [1])

@@ -3,6 +3,7 @@ dense layer."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -149,6 +150,39 @@ class BertNetwork(BertBody):
             rows = np.zeros((self._rows, dy.shape[1]), np.float32)
             rows[self._firsts] = self.pooler.backward(dy)
         self.read_back(rows)
+
+
+class BertRankNetwork(BertNetwork):
+    """A score for each candidate of the examples, which begin at the words of a batch.
+
+    Trained by the binary cross-entropy of the batch's scores, or, without them, by the softmax over
+    the candidates of each example, of which the first is the right one.
+    """
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        assert batch.words is not None
+        offsets = np.append(batch.words, len(batch.values))
+        return super().scores(replace(batch, offsets=offsets), training, key)
+
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
+        assert batch.words is not None
+        B, found = len(batch), scores[:, 0].astype(np.float64)
+        starts = np.searchsorted(batch.words, batch.offsets[:-1])
+        if batch.scores is not None:
+            wanted = batch.scores.astype(np.float64)
+            loss = (np.logaddexp(0, found) - wanted * found).mean()
+            gradient = 1 / (1 + np.exp(-found)) - wanted
+        else:
+            counts = np.diff(np.append(starts, len(found)))
+            found -= np.repeat(np.maximum.reduceat(found, starts), counts)
+            gradient = np.exp(found)
+            totals = np.add.reduceat(gradient, starts)
+            loss = (np.log(totals) - found[starts]).mean()
+            gradient /= np.repeat(totals, counts)
+            gradient[starts] -= 1
+        if training:
+            self._gradients = (gradient / B).astype(np.float32)[:, None]
+        return loss, float(B)
 
 
 class BertWordNetwork(BertBody):

@@ -82,7 +82,7 @@ def take(examples: Examples, rows: Int64) -> Batch:
         places,
         targets,
         characters,
-        None if seconds is None else seconds[rows],
+        None if seconds is None else seconds[rows if len(seconds) == len(examples) else places],
         None if scores is None else scores[rows],
         words,
         None if examples.spans is None or not len(examples.spans) else examples.spans[rows],

@@ -131,7 +131,8 @@ class Examples:
                 training, number i of report.unseen; None without
     spellings   int32[N]      the number of each unit's spelling; None without characters
     characters  of each distinct spelling; None without
-    seconds     int64[B]      where in its sequence the second text begins; None without pairs
+    seconds     int64[B]      where in its sequence the second text begins; None without pairs. Of
+                several sequences in one, which begin at `words`, int64[W]
     scores      float32[B]    numbers to predict; None without
     words       int64[W]      of words that consist of several values: the first value of each word
                 that has a tag. Others are context: a row may be several sequences that overlap, and
