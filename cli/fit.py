@@ -54,11 +54,12 @@ BERT_TASKS = {
 _TEXTS = (CLASSIFY, REGRESS, PAIR, ANSWER, RERANK)
 BERT_COLUMNS = {
     "text_column": COLUMNS["text_column"]._replace(
-        tasks=_TEXTS, default="text; pair: a and b; answer: question and context; "
-        "rerank: query and passage",
+        tasks=_TEXTS,
+        default="text; pair: a and b; answer: question and context; rerank: query and passage",
     ),
     "label_column": COLUMNS["label_column"]._replace(
-        tasks=_TEXTS, help="label, or answers.",
+        tasks=_TEXTS,
+        help="label, or answers.",
         default="label; answer: answers or answer; rerank: label, score or negatives",
     ),
     "tokens_column": COLUMNS["tokens_column"],
@@ -482,8 +483,7 @@ def _bert(name: str) -> click.Command:
         name,
         "fastseq fit-bert labelled.parquet --base all-MiniLM-L6-v2 --valid labelled_test.parquet",
         "fastseq fit-bert scored.parquet --task regress --base all-MiniLM-L6-v2",
-        "fastseq fit-bert pairs.parquet --task pair --text-column a --text-column b "
-        "--base MiniLM",
+        "fastseq fit-bert pairs.parquet --task pair --text-column a --text-column b --base MiniLM",
         "fastseq fit-bert tagged.parquet --task tag --base all-MiniLM-L6-v2 -o tagger",
         "fastseq fit-bert squad.parquet --task answer --base all-MiniLM-L6-v2 -o answerer",
     )

@@ -138,7 +138,6 @@ def name_problem(query: values.Query, collection: Collection) -> str | None:
     return None
 
 
-
 def _like(column: str, pattern: str) -> str:
     literal = "'" + pattern.replace("'", "''") + "'"
     return f"{_quoted(column)} like {literal}"
