@@ -4,9 +4,10 @@
 
 Writes recurrent/layers.npz and recurrent/losses.npz (common/golden.py describes them) to
 tests/golden, or FOLDER, and where transformers is installed transformer/bert.npz
-(common/golden_bert.py), transformer/finetuning.npz (common/golden_finetuning.py) and
-transformer/roberta.npz (common/golden_roberta.py). tests/nn/test_nn_golden.py,
-test_nn_golden_bert.py, tests/models/test_bert_finetuning.py and test_bert_roberta.py read them
+(common/golden_bert.py), transformer/finetuning.npz (common/golden_finetuning.py),
+transformer/tasks.npz (common/golden_tasks.py) and transformer/roberta.npz
+(common/golden_roberta.py). tests/nn/test_nn_golden.py, test_nn_golden_bert.py,
+tests/models/test_bert_finetuning.py, test_bert_tasks.py and test_bert_roberta.py read them
 without PyTorch. They are made once for a version of PyTorch; a run with another may differ in
 the last digits, which the tests' tolerance covers.
 --small writes nothing and compares with the files that are there.
@@ -37,10 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     files = {"recurrent/layers": golden.layers, "recurrent/losses": golden.losses}
     if optional("transformers") is not None:
-        from bench.common import golden_bert, golden_finetuning, golden_roberta
+        from bench.common import golden_bert, golden_finetuning, golden_roberta, golden_tasks
 
         files["transformer/bert"] = golden_bert.bert
         files["transformer/finetuning"] = golden_finetuning.finetuning
+        files["transformer/tasks"] = golden_tasks.tasks
         files["transformer/roberta"] = golden_roberta.roberta
     for name, make in files.items():
         path, made = options.target / f"{name}.npz", make()

@@ -36,6 +36,9 @@ ESTIMATORS = {
     FORECAST: "forecaster.Forecaster",
     "bert-classify": "bert.finetuning.BertClassifier",
     "bert-regress": "bert.finetuning.BertRegressor",
+    "bert-tag": "bert.tagging.BertTagger",
+    "bert-answer": "bert.answering.BertAnswerer",
+    "bert-rerank": "bert.reranking.BertReranker",
     "pretrain-bert": "bert.pretraining.BertPretrainer",
     "fit-word2vec": "word_vectors.word2vec.Word2Vec",
     "fit-fasttext": "fasttext.vectors.FastText",
@@ -43,8 +46,26 @@ ESTIMATORS = {
     "fit-fasttext-classifier": "fasttext.classifier.FastTextClassifier",
     "phrases": "word_vectors.phrases.Phrases",
 }
-REGRESS, PAIR = "regress", "pair"
-BERT_TASKS = {CLASSIFY: "bert-classify", REGRESS: "bert-regress"}  # their estimators
+REGRESS, PAIR, ANSWER, RERANK = "regress", "pair", "answer", "rerank"
+# their estimators
+BERT_TASKS = {
+    CLASSIFY: "bert-classify", REGRESS: "bert-regress", TAG: "bert-tag", ANSWER: "bert-answer",
+    RERANK: "bert-rerank",
+}  # fmt: skip
+_TEXTS = (CLASSIFY, REGRESS, PAIR, ANSWER, RERANK)
+BERT_COLUMNS = {
+    "text_column": COLUMNS["text_column"]._replace(
+        tasks=_TEXTS,
+        default="text; pair: a and b; answer: question and context; rerank: query and passage",
+    ),
+    "label_column": COLUMNS["label_column"]._replace(
+        tasks=_TEXTS,
+        help="label, or answers.",
+        default="label; answer: answers or answer; rerank: label, score or negatives",
+    ),
+    "tokens_column": COLUMNS["tokens_column"],
+    "tags_column": COLUMNS["tags_column"],
+}
 CELLS = {
     "lstm": "a long short-term memory network (LSTM)",
     "gru": "a gated recurrent unit network (GRU)",
@@ -457,24 +478,23 @@ def _fasttext_classifier(name: str) -> click.Command:
 
 
 def _bert(name: str) -> click.Command:
-    kinds = {BERT_TASKS[task]: task for task in (CLASSIFY, REGRESS)}
-    names = {estimator(kind): task for kind, task in kinds.items()}
+    names = {estimator(kind): task for task, kind in BERT_TASKS.items()}
 
     @command(
         name,
         "fastseq fit-bert labelled.parquet --base all-MiniLM-L6-v2 --valid labelled_test.parquet",
         "fastseq fit-bert scored.parquet --task regress --base all-MiniLM-L6-v2",
-        "fastseq fit-bert pairs.parquet --task pair --text-column a --text-column b "
-        "--base MiniLM",
+        "fastseq fit-bert pairs.parquet --task pair --text-column a --text-column b --base MiniLM",
+        "fastseq fit-bert tagged.parquet --task tag --base all-MiniLM-L6-v2 -o tagger",
+        "fastseq fit-bert squad.parquet --task answer --base all-MiniLM-L6-v2 -o answerer",
     )
     @options.training(options.folder("model", "-o", "--output", help="Model folder."))
     @options.choice(
-        "--task", of=(CLASSIFY, REGRESS, PAIR), default=CLASSIFY,
-        help="What to learn: labels of texts, numbers of texts, or labels or numbers of pairs of "
-        "texts.",
+        "--task", of=(*_TEXTS, TAG), default=CLASSIFY,
+        help="What to learn: labels of texts, numbers of texts, labels or numbers of pairs of "
+        "texts, answers to questions in a context, relevance to queries, or tags of words.",
     )  # fmt: skip
-    @COLUMNS["text_column"].option("default: text; of pairs a and b", tasks=False)
-    @COLUMNS["label_column"].option(tasks=False)
+    @options.several(*(column.option() for column in BERT_COLUMNS.values()))
     @parameters.options_of(*names, skip=("pairs", "device", "precision"), names=names)
     def run(
         common: Common,
@@ -484,31 +504,39 @@ def _bert(name: str) -> click.Command:
         resume: bool,
         valid: Path | None,
         task: str,
-        text_column: tuple[str, ...],
-        label_column: str | None,
         **given: Any,
     ) -> None:
         """Fine-tune a BERT checkpoint on Parquet files, folders or globs.
 
         CORPUS has columns of text and label: strings, integers or booleans to classify, numbers for
         --task regress. --task pair reads two columns of text, a and b unless they are named, and
-        learns labels, or numbers where the label is a fraction. CHECKPOINT is a folder in Hugging
-        Face's format. The model has the tokenizer and all weights: see `fastseq predict`, `test`
-        and `info`.
+        learns labels, or numbers where the label is a fraction. --task tag reads lists of tokens
+        and of tags, as long. --task answer reads a question, a context and its answers: a column
+        `answers` as in SQuAD, or `answer` and `answer_start`. --task rerank reads a query, a
+        passage and a label from 0 to 1, or a query, a positive and a list of negatives. CHECKPOINT
+        is a folder in Hugging Face's format. The model has the tokenizer and all weights: see
+        `fastseq predict`, `test` and `info`.
         """
         if given["base"] is None:
             raise click.UsageError("give --base: the folder of a checkpoint of BERT")
-        kind = _bert_kind(task, corpus, label_column)
-        make = estimator(kind)
+        columns: dict[str, Any] = {name: given.pop(name) or None for name in BERT_COLUMNS}
+        for name, value in columns.items():
+            if value is not None:
+                _check_task(BERT_COLUMNS[name].flag, BERT_COLUMNS[name].tasks, task, task)
+        make = estimator(_bert_kind(task, corpus, columns["label_column"]))
         own = parameters.given(make, given)
         for option, value in given.items():
             if value not in (None, ()):
-                flags = parameters.flags_of(parameters_of(next(iter(names)))[option])
-                raise click.UsageError(f"{flags[0]} is for labels, not for numbers")
-        model = make(**own, pairs=task == PAIR, threads=common.threads)
+                having = [each for each in names if option in parameters_of(each)]
+                flag = parameters.flags_of(parameters_of(having[0])[option])[0]
+                if task == PAIR:
+                    raise click.UsageError(f"{flag} is not for pairs with such labels")
+                _check_task(flag, [names[each] for each in having], task, task)
+        pairs = {"pairs": True} if task == PAIR else {}
+        model = make(**own, **pairs, threads=common.threads)
         seconds = _run(
             common, model, "tokens", corpus, model_path, resume, overwrite=overwrite, valid=valid,
-            text_column=list(text_column) or None, label_column=label_column,
+            **columns,
         )  # fmt: skip
         common.notify_reports(model.report_, "training", "validation")
         if not common.quiet:

@@ -45,6 +45,7 @@ COMMANDS = {
     "fill-mask": ("models", "Find the words that fit the masks of a text."),
     "predict": ("models", "Label, tag or forecast with a trained model."),
     "test": ("models", "Evaluate a trained model on data with known answers."),
+    "answer": ("models", "Answer a question by a part of a context."),
     "generate": ("models", "Generate text with a language model."),
     "embed": ("embed", "Make vectors of texts with a BERT checkpoint."),
     "fit-word2vec": ("fit", "Learn word vectors (Word2Vec)."),

@@ -152,6 +152,7 @@ def test(
 ) -> None:
     """Evaluate a trained model on data with known answers.
 
+    A model of answers (BERT): F1 and exact match, as SQuAD's script normalises texts, and the loss.
     A model of numbers (BERT): Pearson's and Spearman's correlation, R² and the mean squared error.
     A classifier: accuracy, macro-averaged F1 and, in the table, a confusion matrix. A tagger:
     accuracy and, where tags encode spans, precision, recall and F1 of spans, of all and of each
@@ -173,13 +174,14 @@ def test(
         {kind or "_": score._asdict() for kind, score in getattr(model, name, {}).items()}
         for name in ("span_scores_", "strict_span_scores_")
     )
+    spans_measured = "f1" in measures and hasattr(model, "tag_scheme_")
     if form == "json":
-        if "f1" in measures:
+        if spans_measured:
             measures |= {"tag_scheme": model.tag_scheme_, "spans": spans, "strict_spans": strict}
         write_json(measures)
         return
     write_table(["measure", "value"], list(measures.items()))
-    if "f1" in measures:
+    if spans_measured:
         click.echo()
         shown = ("precision", "recall", "f1", "support")
         write_table(
@@ -211,6 +213,44 @@ def _write_confusion(labels: list[Any], counts: list[list[int]]) -> None:
     write_table(["times", "expected", "predicted"], wrong[:WHOLE])
     if len(wrong) > WHOLE:
         click.echo(f"and {len(wrong) - WHOLE:,} more pairs of the {len(labels)} classes")
+
+
+@command(
+    "answer",
+    'fastseq answer answerer "Where is the cat?" "The cat sat on the mat."',
+    'fastseq answer answerer "Who wrote it?" - -k 5 --format json < page.txt',
+)
+@options.model
+@click.argument("question")
+@click.argument("context")
+@options.number("-k", default=1, help="Number of answers.")
+@options.form("table", "json", "jsonl", "tsv")
+def answer(
+    common: Common, model_path: Path, question: str, context: str, k: int, form: str
+) -> None:
+    """Answer a question by a part of a context.
+
+    MODEL was trained with `fastseq fit-bert --task answer`. CONTEXT is a text, or - for standard
+    input. JSON is a list of {rank, answer, probability, start, stop}: places are in characters, and
+    no answer is null, which a model predicts if its training had questions without one.
+    """
+    whole("k", k, 1)
+    from fastseq.models.bert.answering import BertAnswerer
+
+    if context == "-":
+        context = sys.stdin.buffer.read().decode("utf-8", "replace")
+    model = _load(common, model_path, "auto")
+    if not isinstance(model, BertAnswerer):
+        raise SettingsError(
+            f"{model_path}: a {model.kind} cannot answer questions: train one with fit-bert --task "
+            "answer"
+        )
+    rows = [
+        (rank, each.text, each.probability, each.start, each.stop)
+        for rank, each in enumerate(model.answer(question, context, k), 1)
+    ]
+    common.notify_reports(model.report_, "data")
+    write_rows(form, ("rank", "answer", "probability", "start", "stop"), rows)
 
 
 @command(

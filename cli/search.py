@@ -41,6 +41,7 @@ RUN_COLUMNS = ("query_id", "doc_id", "rank", "score")
 _BATCH = 1 << 22  # hits in memory while a run is written
 _MOST_UNKNOWN = 8  # unknown words of a query that are named
 _MOST_NOTICES = 8
+_DEPTH = 100  # documents that are ordered by --rerank
 _MOST_EMPTY = 3  # queries without words that are named
 _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --feedback-weight
 
@@ -143,6 +144,13 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     metavar="MODEL",
     help="Folder of the encoder of queries.  [default: that of the index]",
 )
+@options.file(
+    "--rerank",
+    metavar="MODEL",
+    help="Order the best documents by a model of fit-bert --task rerank, which reads their stored "
+    "text.",
+)
+@options.number("--rerank-depth", help="Documents that are ordered.  [default: 100]")
 @options.file(
     "--queries",
     type=options.DATA,
@@ -270,6 +278,8 @@ def search(
     hybrid_depth: int | None,
     dense_model: Path | None,
     sparse: Path | None,
+    rerank: Path | None,
+    rerank_depth: int | None,
     queries: Path | None,
     output: Path | None,
     overwrite: bool,
@@ -331,6 +341,9 @@ def search(
         real("--hybrid-weight", hybrid_weight, lambda w: 0 <= w <= 1, "a number from 0 to 1")
     if hybrid_depth is not None:
         whole("--hybrid-depth", hybrid_depth, 1)
+    _refuse("--rerank", rerank, of_words)
+    if rerank is None and rerank_depth is not None:
+        raise click.UsageError("--rerank-depth requires --rerank")
     if hybrid is None and not (hybrid_weight is None and hybrid_depth is None):
         raise click.UsageError("--hybrid-weight and --hybrid-depth require --hybrid")
     if dense_model is not None and not dense and hybrid is None:
@@ -414,6 +427,7 @@ def search(
         searched = {"filter": condition, "threads": common.threads}
     fusion = {"fusion": hybrid, "weight": hybrid_weight, "depth": hybrid_depth}
     search_of = partial(vector_search, common, encoder=dense_model, fusion=fusion)
+    order: Any = None if rerank is None else _reranker(common, rerank, rerank_depth)
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
@@ -430,6 +444,7 @@ def search(
                 "facet_values": facet_values,
             }  # fmt: skip
         find: Any = index.search if by_words else search_of(index)
+        find = find if order is None else partial(order, find, index)
         wanted: Any = text if sparse is None else sparse_queries(common, index, sparse, [text])[0]
         hits = find(wanted, k=_most_hits(k, index), **searched, **pages)
         trees = None
@@ -457,7 +472,9 @@ def search(
         k = _most_hits(k, index)
         if by_words:
             searched["device"] = device
-        find = partial(index.search if by_words else search_of(index), k=k, **searched)
+        find = index.search if by_words else search_of(index)
+        find = find if order is None else partial(order, find, index)
+        find = partial(find, k=k, **searched)
         if output is not None:
             _write_run(common, output, query_ids, texts, find, max(_BATCH // k, 1))
         else:
@@ -471,6 +488,25 @@ def search(
         if not common.quiet and not dense:
             both = [pair for pair in zip(query_ids, texts, strict=True) if isinstance(pair[1], str)]
             _count_removed_words(common, [id for id, _ in both], [text for _, text in both], index)
+
+
+def _reranker(common: Common, path: Path, given: int | None) -> Callable[..., Hits]:
+    """A function that searches with another, in an index, and orders the hits by a model."""
+    from fastseq.models import load
+    from fastseq.models.bert.reranking import BertReranker
+
+    depth = _DEPTH if given is None else whole("rerank_depth", given, 1)
+    model = load(path, threads=common.threads)
+    if not isinstance(model, BertReranker):
+        raise SettingsError(
+            f"{path}: a {model.kind} cannot rank: train a model with fit-bert --task rerank"
+        )
+
+    def search(find: Any, index: Index, queries: Any, k: int, **searched: Any) -> Hits:
+        hits: Hits = find(queries, k=_most_hits(depth, index), **searched)
+        return hits.rerank(model.score_texts, k)
+
+    return search
 
 
 def _refuse(option: str, given: Any, others: dict[str, Any]) -> None:

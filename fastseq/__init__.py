@@ -46,12 +46,15 @@ if TYPE_CHECKING:
     from fastseq.features.estimators import (
         TfidfFeatures as TfidfFeatures,
     )
+    from fastseq.models.bert.answering import BertAnswerer as BertAnswerer
     from fastseq.models.bert.encoding import TextEncoder as TextEncoder
     from fastseq.models.bert.finetuning import BertClassifier as BertClassifier
     from fastseq.models.bert.finetuning import BertRegressor as BertRegressor
     from fastseq.models.bert.masked import MaskedLanguageModel as MaskedLanguageModel
     from fastseq.models.bert.pretraining import BertPretrainer as BertPretrainer
+    from fastseq.models.bert.reranking import BertReranker as BertReranker
     from fastseq.models.bert.sparse import SparseEncoder as SparseEncoder
+    from fastseq.models.bert.tagging import BertTagger as BertTagger
     from fastseq.models.classifier import SequenceClassifier as SequenceClassifier
     from fastseq.models.fasttext.classifier import FastTextClassifier as FastTextClassifier
     from fastseq.models.fasttext.vectors import FastText as FastText
@@ -89,11 +92,14 @@ _PUBLIC = {
     "errors": "DataError DeviceError FastseqError FormatError MissingExtraError NotFittedError "
     "SettingsError TrainingError",
     "features.estimators": "BM25Features CountFeatures TfidfFeatures",
+    "models.bert.answering": "BertAnswerer",
     "models.bert.encoding": "TextEncoder",
     "models.bert.sparse": "SparseEncoder",
     "models.bert.finetuning": "BertClassifier BertRegressor",
     "models.bert.masked": "MaskedLanguageModel",
     "models.bert.pretraining": "BertPretrainer",
+    "models.bert.reranking": "BertReranker",
+    "models.bert.tagging": "BertTagger",
     "models.classifier": "SequenceClassifier",
     "models.fasttext.classifier": "FastTextClassifier",
     "models.fasttext.vectors": "FastText",

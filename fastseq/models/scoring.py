@@ -414,15 +414,18 @@ class Evaluation:
     def add(self, examples: Examples) -> None:
         """Predict more examples and count; `examples.report` names the unseen labels."""
         network, names = self._learned.network, self._learned.names(examples.report)
+        targets = examples.targets
+        assert targets is not None
+        found, of_rows = np.empty(len(targets), np.int32), len(targets) == len(examples)
         for batch, scores in scored(network, examples):
-            assert batch.targets is not None
             best = network.best(scores, batch)
-            self.labels.add(batch.targets, best)
-            if self.spans is not None:
-                self.spans.add(names, batch.targets, best, batch.offsets)
+            found[batch.rows if of_rows and batch.words is None else batch.places] = best
             loss, weight = network.loss(scores, batch, False)
             self._loss += float(loss) * weight
             self._weight += weight
+        self.labels.add(targets, found)
+        if self.spans is not None:
+            self.spans.add(names, targets, found, examples.tagged_rows()[0])
 
     def validation(self, report: ReadReport) -> dict[str, float]:
         """{"loss", "accuracy", "macro_f1"}, and of spans "f1"."""
@@ -466,10 +469,11 @@ def count_malformed(
     if learned.scheme is None or examples.targets is None:
         return
     tags = SchemeTags(learned.scheme, learned.names(examples.report))
-    rows, _, first = tags.violations(examples.targets, examples.offsets)
+    bounds, numbers = examples.tagged_rows()
+    rows, _, first = tags.violations(examples.targets, bounds)
     report.malformed += len(rows)
     if len(rows) and not report.violation:
-        place = where(int(examples.rows[rows[0]]))
+        place = where(int(numbers[rows[0]]))
         report.violation = f"the tag scheme {learned.scheme.name}, such as {place}: {first}"
 
 
@@ -486,6 +490,9 @@ class LabelModel(NetworkModel[LS], RowPredictor[LS]):
                 report.add(examples.report)
                 # `encode` numbers rows from the first that was read, here from the batch's first
                 yield rows, replace(examples, rows=examples.rows - rows.first_row)
+
+    def _set_scheme(self, learned: LS, train: Examples) -> None:
+        """Set the scheme of the training tags."""
 
     def _evaluate(self, examples: Any, y: Any, **named: Any) -> tuple[dict[str, float], Evaluation]:
         """The measures of data with known targets. Raises DataError for data that cannot be read,
@@ -544,9 +551,6 @@ class ScoringModel(TextModel[ScoringState], LabelModel[ScoringState]):
     def vocabulary_(self) -> Vocabulary:
         """The units and their ids."""
         return self.learned.encoder.vocabulary
-
-    def _set_scheme(self, learned: ScoringState, train: Examples) -> None:
-        """Set the scheme of the training tags."""
 
     def _statistics(self, learned: ScoringState) -> dict[str, Any]:
         encoder = learned.encoder

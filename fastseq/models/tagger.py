@@ -28,7 +28,9 @@ from fastseq.models.metrics import (
     is_bio,
 )
 from fastseq.models.scoring import (
+    LS,
     CharacterWords,
+    LabelModel,
     ScoringModel,
     ScoringNetwork,
     ScoringState,
@@ -52,27 +54,9 @@ class _TagScheme(Choice):
         return checked_scheme(value)
 
 
-class SequenceTagger(ScoringModel):
-    """Sequence labelling: a tag for each token of a row.
+class NetworkTagger(LabelModel[LS]):
+    """A tagger with a network."""
 
-    Attributes
-    ----------
-    classes_ : array[K], the tags in ascending order
-    tag_scheme_ : how tags encode spans, given or detected
-    span_scores_, strict_span_scores_ : {type: SpanScore} of the last `evaluate`
-    vocabulary_, history_, report_, gradient_flow_, n_parameters_
-
-    Notes
-    -----
-    The CRF is trained without the constraints of the scheme: its likelihood is normalised over all
-    tag sequences, so a training sequence that violates the scheme has a finite loss and the right
-    gradient, while a constrained model gives it probability 0. Prediction is constrained and exact:
-    conditioning on being well formed divides the probability of all well-formed sequences by the
-    same number.
-    """
-
-    kind: ClassVar[str] = "tagger"
-    reading: ClassVar[tuple[str, ...]] = ("chars",)
     estimator_type: ClassVar[str | None] = None  # scikit-learn has none for taggers
     inputs: ClassVar[str] = "tokens"
     columns: ClassVar[Mapping[str, str]] = {"tokens_column": "tokens", "tags_column": "tags"}
@@ -80,32 +64,11 @@ class SequenceTagger(ScoringModel):
         "accuracy": True, "loss": False, "macro_f1": True, "f1": True,
     }  # fmt: skip
 
-    bidirectional: bool = parameter(
-        default=False, check=Flag(), help="Read in both directions.",
-        flag="bidirectional/no-bidirectional",
-    )  # fmt: skip
-    crf: bool = parameter(
-        default=False, check=Flag(), help="Conditional random field over the tags.",
-        notes="Scores neighbouring tags too and predicts the best sequence that is well formed in "
-        "the tag scheme (Lafferty, McCallum, Pereira 2001).",
-    )  # fmt: skip
     tag_scheme: str = parameter(
         default=AUTO, check=_TagScheme((AUTO, *SCHEMES)),
         help="Encoding of spans by the tags; auto detects it from all training tags.",
         notes="See models.metrics.",
     )  # fmt: skip
-    chars: bool = parameter(
-        default=False, check=Flag(), help="Character-level features of each token.",
-        notes="The last states of a bidirectional layer over its characters are concatenated with "
-        "the token's embedding (Lample et al. 2016).",
-    )  # fmt: skip
-    char_embedding: int = parameter(
-        default=32, check=Whole(1), help="Character embedding dimensions, with chars."
-    )
-    char_hidden: int = parameter(
-        default=32, check=Whole(1), help="Hidden units of the character layer, with chars."
-    )
-    dropout: float = 0.3
 
     # ---- fitted state
 
@@ -188,12 +151,77 @@ class SequenceTagger(ScoringModel):
 
         learned = self.learned
         for rows, part in self._encoded(learned, reader, report):
-            codes = np.empty(len(part.values), np.int32)
+            count = len(part.values) if part.words is None else len(part.words)
+            codes = np.empty(count, np.int32)
             for batch, scores in scored(learned.network, part):
                 codes[batch.places] = learned.network.best(scores, batch)
             lengths = np.zeros(rows.rows, np.int64)
-            lengths[part.rows] = part.lengths
+            bounds, numbers = part.tagged_rows()
+            lengths[numbers] = np.diff(bounds)
             yield rows, TagLists(learned.labels.decode(codes), offsets_of(lengths))
+
+    def _set_scheme(self, learned: LS, train: Examples) -> None:
+        """Set the scheme of the training tags."""
+        names, targets = learned.names(train.report), train.targets
+        assert targets is not None
+        if checked_scheme(self.tag_scheme) == AUTO:
+            learned.scheme = TagScheme.detect(names, targets, train.tagged_rows()[0])
+        else:
+            learned.scheme = TagScheme.of(self.tag_scheme, names)
+        if learned.scheme is None and self.monitor == "f1":
+            raise SettingsError(
+                "monitor is 'f1', but the tags encode no spans (tag_scheme none); expected "
+                "accuracy, loss or macro_f1"
+            )
+
+    def _all_statistics(self, learned: LS) -> dict[str, Any]:
+        scheme = NONE if learned.scheme is None else learned.scheme.name
+        return {**super()._all_statistics(learned), "tag_scheme": scheme}
+
+
+class SequenceTagger(ScoringModel, NetworkTagger[ScoringState]):
+    """Sequence labelling: a tag for each token of a row.
+
+    Attributes
+    ----------
+    classes_ : array[K], the tags in ascending order
+    tag_scheme_ : how tags encode spans, given or detected
+    span_scores_, strict_span_scores_ : {type: SpanScore} of the last `evaluate`
+    vocabulary_, history_, report_, gradient_flow_, n_parameters_
+
+    Notes
+    -----
+    The CRF is trained without the constraints of the scheme: its likelihood is normalised over all
+    tag sequences, so a training sequence that violates the scheme has a finite loss and the right
+    gradient, while a constrained model gives it probability 0. Prediction is constrained and exact:
+    conditioning on being well formed divides the probability of all well-formed sequences by the
+    same number.
+    """
+
+    kind: ClassVar[str] = "tagger"
+    reading: ClassVar[tuple[str, ...]] = ("chars",)
+
+    bidirectional: bool = parameter(
+        default=False, check=Flag(), help="Read in both directions.",
+        flag="bidirectional/no-bidirectional",
+    )  # fmt: skip
+    crf: bool = parameter(
+        default=False, check=Flag(), help="Conditional random field over the tags.",
+        notes="Scores neighbouring tags too and predicts the best sequence that is well formed in "
+        "the tag scheme (Lafferty, McCallum, Pereira 2001).",
+    )  # fmt: skip
+    chars: bool = parameter(
+        default=False, check=Flag(), help="Character-level features of each token.",
+        notes="The last states of a bidirectional layer over its characters are concatenated with "
+        "the token's embedding (Lample et al. 2016).",
+    )  # fmt: skip
+    char_embedding: int = parameter(
+        default=32, check=Whole(1), help="Character embedding dimensions, with chars."
+    )
+    char_hidden: int = parameter(
+        default=32, check=Whole(1), help="Hidden units of the character layer, with chars."
+    )
+    dropout: float = 0.3
 
     # ---- construction
 
@@ -222,23 +250,10 @@ class SequenceTagger(ScoringModel):
         )
 
     def _set_scheme(self, learned: ScoringState, train: Examples) -> None:
-        names, targets = learned.names(train.report), train.targets
-        assert targets is not None
-        if checked_scheme(self.tag_scheme) == AUTO:
-            learned.scheme = TagScheme.detect(names, targets, train.offsets)
-        else:
-            learned.scheme = TagScheme.of(self.tag_scheme, names)
+        super()._set_scheme(learned, train)
         if learned.scheme is not None:
+            names = learned.names(train.report)
             learned.network.constraints = SchemeTags(learned.scheme, names).constraints()
-        elif self.monitor == "f1":
-            raise SettingsError(
-                "monitor is 'f1', but the tags encode no spans (tag_scheme none); expected "
-                "accuracy, loss or macro_f1"
-            )
-
-    def _all_statistics(self, learned: ScoringState) -> dict[str, Any]:
-        scheme = NONE if learned.scheme is None else learned.scheme.name
-        return {**super()._all_statistics(learned), "tag_scheme": scheme}
 
     def _rebuilt(self, folder: ModelFolder, backend: Backend) -> ScoringState:
         learned = super()._rebuilt(folder, backend)

@@ -6,8 +6,8 @@ import html
 import operator
 import shutil
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from itertools import pairwise
@@ -20,7 +20,7 @@ from fastseq import query as values
 from fastseq.errors import DataError, MissingExtraError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.display import SNIPPET_LENGTH, html_table, text_table
-from fastseq.search.names import searchable, text_name
+from fastseq.search.names import searchable, text_columns, text_name
 from fastseq.settings import strings, whole
 from fastseq.types import Float32, Int32, Int64, Texts, offsets_of
 
@@ -218,6 +218,34 @@ class Hits:
         rows = self.rows[q, : self.counts[q]]
         return document_snippets(collection, rows, matcher, column, length)
 
+    def rerank(
+        self, score: Callable[[str, list[str]], Sequence[float] | Float32], k: int | None = None
+    ) -> Hits:
+        """The hits in the order of another score, such as `BertReranker.score_texts`.
+
+        score : called with the text of each query and the stored texts of its hits; returns a
+            number for each, larger for better ones. Ties keep their order
+        k : hits of each query; None for as many as there are
+
+        Raises SettingsError for a k below 1; DataError where the text is not stored, FormatError
+        for a damaged file.
+        """
+        names, collection = text_columns(self._collection), self._collection
+        if not names or not set(names) <= set(collection.stored_columns):
+            raise DataError(f"{collection.path}: no stored text to rank: store it in the index")
+        size = self.rows.shape[1] if k is None else min(whole("k", k, 1), self.rows.shape[1])
+        rows = np.full((len(self), size), -1, np.int32)
+        scores = np.zeros((len(self), size), np.float32)
+        for q, count in enumerate(self.counts.tolist()):
+            if not count:
+                continue
+            texts = [_text_of(fields[name] for name in names) for fields in self.fields(q, names)]
+            found = np.asarray(score(" ".join(self.query_texts(q)), texts), np.float32)
+            order = np.argsort(-found, kind="stable")[:size]
+            rows[q, : len(order)], scores[q, : len(order)] = self.rows[q, order], found[order]
+        asked = None if self._asked is None else self._asked._replace(request=None, options={})
+        return replace(self, rows=rows, scores=scores, _asked=asked)
+
     @cached_property
     def ids(self) -> list[list[Any]]:
         """The ids of each query's hits, best first; row numbers where the corpus has no ids."""
@@ -393,6 +421,12 @@ class Hits:
         stored = None if column is None else self._stored(rows, [column])
         numbers: list[Any] = rows.tolist()
         return numbers if column is None or stored is None else _ids(stored, column)
+
+
+def _text_of(values: Iterable[Any]) -> str:
+    """Stored strings and lists of strings, joined by spaces."""
+    parts = ([value] if isinstance(value, str) else value or [] for value in values)
+    return " ".join(str(text) for part in parts for text in part if text is not None)
 
 
 def _rows(stored: pa.Table | None, count: int) -> list[dict[str, Any]]:

@@ -25,9 +25,14 @@ def is_text(collection: Collection, name: str) -> bool:
     return name == text_name(collection)
 
 
+def text_columns(collection: Collection) -> list[str]:
+    """The names of the columns that are joined to the text."""
+    return list(collection.folder.settings.get("text_columns", ()))
+
+
 def text_name(collection: Collection) -> str | None:
     """The name of the only text column, where it is no field."""
-    names = _text_columns(collection)
+    names = text_columns(collection)
     return names[0] if len(names) == 1 and names[0] not in collection.fields else None
 
 
@@ -57,7 +62,7 @@ def is_column(collection: Collection, query: values.Query) -> bool:
         return False
     from fastseq.store.nested import field_at
 
-    if name in (together := _text_columns(collection)) and not isinstance(query, values.Exists):
+    if name in (together := text_columns(collection)) and not isinstance(query, values.Exists):
         others = ", ".join(repr(other) for other in together if other != name)
         raise DataError(
             f"the column {quoted(name)} was indexed together with {others}, and cannot be "
@@ -131,10 +136,6 @@ def name_problem(query: values.Query, collection: Collection) -> str | None:
         except DataError as error:
             return str(error).removeprefix("filter: ")
     return None
-
-
-def _text_columns(collection: Collection) -> list[str]:
-    return list(collection.folder.settings.get("text_columns", ()))
 
 
 def _like(column: str, pattern: str) -> str:

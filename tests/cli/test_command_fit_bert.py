@@ -60,6 +60,79 @@ def test_numbers_and_pairs(run: Run, write: Write) -> None:
     assert len(ran.out.splitlines()) == len(TEXTS)
 
 
+def test_tags(run: Run, write: Write) -> None:
+    words = [text.split() for text in TEXTS]
+    tags = [["B-X" if word[:3] == "cat" else "O" for word in row] for row in words]
+    write("tagged.parquet", tokens=words, tags=tags, key=range(len(words)))
+    fit = ("fit-bert", "tagged.parquet", "--task", "tag", *FIT)
+    ran = run(*fit, "--valid", "tagged.parquet")
+    assert ran.pairs["task"] == "tag"
+    assert ran.pairs["tag scheme"] == "IOB2"
+    assert "validation f1" in ran.pairs
+    assert "2 of 12 rows have no token: left out" in ran.err
+    assert run("predict", "model", "tagged.parquet", "-o", "out.parquet", "--keep", "key").code == 0
+    found = pq.read_table("out.parquet")
+    assert [len(row) for row in found["prediction"].to_pylist()] == [len(row) for row in words]
+    measures = run("test", "model", "tagged.parquet", "--format", "json").json
+    assert {"accuracy", "f1", "strict_f1", "spans"} <= set(measures)
+    assert run("info", "model").pairs["tag scheme"] == "IOB2"
+    assert "--text-column is for --task classify or" in run(*fit, "--text-column", "key").err
+    assert "--pooling is for --task classify or regress" in run(*fit, "--pooling", "max").err
+    assert "no column 'x'" in run(*fit, "--tokens-column", "x").error
+
+
+def test_answers(run: Run, write: Write) -> None:
+    contexts = ["the cat sat on the mat", "a dog ran", "the mat , a cat"] * 2
+    given = {
+        "question": ["cat on", "dog", "the dog"] * 2, "context": contexts,
+        "answer": ["the mat", "a dog", None] * 2, "answer_start": [15, 0, None] * 2,
+    }  # fmt: skip
+    write("squad.parquet", **given)
+    ran = run("fit-bert", "squad.parquet", "--task", "answer", *FIT, "--valid", "squad.parquet")
+    assert {"validation f1", "validation exact match"} <= set(ran.pairs)
+    measures = run("test", "model", "squad.parquet", "--format", "json").json
+    assert set(measures) == {"f1", "exact_match", "loss"}
+    assert "exact_match" in run("test", "model", "squad.parquet").out
+    assert run("predict", "model", "squad.parquet", "-o", "out.parquet").code == 0
+    found = pq.read_table("out.parquet")
+    assert found.column_names == ["id", "prediction", "probability", "start", "stop"]
+    question = ("answer", "model", "cat on", contexts[0])
+    (best,) = run(*question, "--format", "json").json
+    assert best["answer"] == found["prediction"][0].as_py()
+    assert len(run(*question, "-k", "3", "--format", "jsonl").out.splitlines()) == 3
+    assert run(*question).out.splitlines()[0].split()[:2] == ["rank", "answer"]
+    assert "k must be a whole number of at least 1" in run(*question, "-k", "0").error
+    write("train.parquet", text=TEXTS, label=LABELS)
+    run("fit-bert", "train.parquet", *FIT, "-o", "other")
+    assert "a bert classifier cannot answer" in run("answer", "other", "a", "b").error
+
+
+def test_ranking(run: Run, write: Write) -> None:
+    rows = {"query": ["cat", "dog"], "positive": ["a cat", "the dog"]}
+    write("lists.parquet", **rows, negatives=[["a dog", "mat"], ["the cat"]])
+    ran = run("fit-bert", "lists.parquet", "--task", "rerank", *FIT, "--valid", "lists.parquet")
+    assert {"validation loss", "validation accuracy"} <= set(ran.pairs)
+    measures = run("test", "model", "lists.parquet", "--format", "json").json
+    assert set(measures) == {"loss", "accuracy"}
+    assert run("predict", "model", "lists.parquet", "-o", "out.parquet").code == 0
+    assert pq.read_table("out.parquet").schema.names == ["id", "prediction"]
+    write("docs.parquet", id=["x", "y", "z"], text=["a cat sat", "the mat", "a dog , a cat"])
+    assert run("index", "docs.parquet", "-o", "index").code == 0
+    search = ("search", "cat", "-i", "index", "--rerank", "model", "--format", "json")
+    found = run(*search).json
+    assert {hit["id"] for hit in found} == {"x", "z"}
+    assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
+    assert [hit["id"] for hit in run(*search, "-k", "1").json] == [found[0]["id"]]
+    assert len(run(*search, "--rerank-depth", "1").json) == 1
+    assert "--rerank cannot be combined with --sort" in run(*search, "--sort", "id").err
+    assert "--rerank-depth requires --rerank" in run("search", "cat", "--rerank-depth", "3").err
+    assert run("index", "docs.parquet", "-o", "bare", "--store", "id").code == 0
+    assert "no stored text" in run("search", "cat", "-i", "bare", "--rerank", "model").error
+    write("train.parquet", text=TEXTS, label=LABELS)
+    run("fit-bert", "train.parquet", *FIT, "-o", "other")
+    assert "a bert classifier cannot rank" in run(*search[:4], "--rerank", "other").error
+
+
 def test_wrong_input(run: Run, write: Write) -> None:
     write("train.parquet", text=TEXTS, label=LABELS)
     fit = ("fit-bert", "train.parquet")
@@ -72,7 +145,7 @@ def test_wrong_input(run: Run, write: Write) -> None:
     assert "no column 'a'" in run(*fit, "--task", "pair", "--base", "base").error
     assert "expected numbers" in run(*fit, "--task", "regress", "--base", "base").error
     weights = run(*fit, "--task", "regress", *FIT, "--class-weights", "balanced")
-    assert "--class-weights is for labels" in weights.err
+    assert "--class-weights is for --task classify" in weights.err
     assert weights.code == 2
     assert "--max-length is 99, but the model has 16" in run(*fit, *FIT, "--max-length", "99").error
     assert not Path("model").exists() or not Path("model/manifest.json").exists()

@@ -1,6 +1,6 @@
 """Rows encoded for fine-tuning: word pieces between special tokens, with labels or scores.
 
-encoder, train = PieceEncoder.learn(reader, tokenizer, max_length=256)
+encoder, train = PieceEncoder(tokenizer, max_length=256).learn(reader)
 valid = encoder.read(valid_reader)
 some = encoder.encode(row_batch)        # for prediction: a batch of rows at a time
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -27,6 +27,43 @@ if TYPE_CHECKING:
 PAIR = (0, 1)  # the text columns of a pair
 
 
+class BertEncoder(Protocol):
+    """An encoder of rows for fine-tuning.
+
+    tokenizer   of all texts
+    max_length  tokens of a sequence, the special ones among them
+    labels      of rows, or the tags of words; None without
+    pairs       whether sequences have second texts
+    """
+
+    @property
+    def tokenizer(self) -> WordPiece: ...
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def labels(self) -> Labels | None: ...
+    @property
+    def pairs(self) -> bool: ...
+
+    def learn(
+        self, reader: RowReader, team: Team | None = None, memory: int = MEMORY
+    ) -> tuple[BertEncoder, Examples]:
+        """Encode the training rows; the encoder that is returned has their labels.
+
+        memory  bytes of ids held in memory; more goes to a temporary file
+
+        Raises DataError as the reader, for text that is not UTF-8 (which row), no row, or fewer
+        than two labels.
+        """
+
+    def encode(self, batch: RowBatch) -> Examples:
+        """Encode a batch of rows; `rows` counts from the first row that was read. Thread-safe.
+        Raises DataError for text that is not UTF-8 (which row), and labels of another type."""
+
+    def read(self, reader: RowReader, team: Team | None = None, memory: int = MEMORY) -> Examples:
+        """Encode all rows. Raises DataError as `encode` and the reader, and without a row."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PieceEncoder:
     """The encoder of rows of text as examples: [CLS] a [SEP], of pairs [CLS] a [SEP] b [SEP].
@@ -41,43 +78,28 @@ class PieceEncoder:
     pairs: bool = False
     labels: Labels | None = None
 
-    @classmethod
     def learn(
-        cls,
-        reader: RowReader,
-        tokenizer: WordPiece,
-        max_length: int,
-        pairs: bool = False,
-        team: Team | None = None,
-        memory: int = MEMORY,
+        self, reader: RowReader, team: Team | None = None, memory: int = MEMORY
     ) -> tuple[PieceEncoder, Examples]:
-        """Learn the labels, if the reader has some, and encode the training rows.
-
-        memory  bytes of ids held in memory; more goes to a temporary file
-
-        Raises DataError as the reader, for text that is not UTF-8 (which row), no row, or fewer
-        than two labels.
-        """
-        encoder = cls(tokenizer, max_length, pairs)
+        """As of BertEncoder; the reader may have no labels."""
         if reader.label_type is None:
-            return encoder, encoder.read(reader, team, memory)
+            return self, self.read(reader, team, memory)
         builder = LabelBuilder(reader.label_type)
-        examples = encoder._read(reader.batches(), builder.add, team, memory)
-        _check_rows(examples, reader)
+        examples = self._read(reader.batches(), builder.add, team, memory)
+        check_rows(examples, reader)
         assert examples.targets is not None
         labels, order = builder.finish(source=reader.sources[0].name)
         renumber(examples.targets, order)
-        return replace(encoder, labels=labels), examples
+        return replace(self, labels=labels), examples
 
     def encode(self, batch: RowBatch) -> Examples:
-        """Encode a batch of rows; `rows` counts from the first row that was read. Thread-safe.
-        Raises DataError for text that is not UTF-8 (which row), and labels of another type."""
+        """As of BertEncoder."""
         return self._read([batch], self._coding, None, MEMORY)
 
     def read(self, reader: RowReader, team: Team | None = None, memory: int = MEMORY) -> Examples:
-        """Encode all rows. Raises DataError as `encode` and the reader, and without a row."""
+        """As of BertEncoder."""
         examples = self._read(reader.batches(), self._coding, team, memory)
-        _check_rows(examples, reader)
+        check_rows(examples, reader)
         return examples
 
     @property
@@ -99,7 +121,7 @@ class PieceEncoder:
             lengths.append(np.diff(found.offsets))
             rows.append(batch.first_row + np.arange(batch.rows))
             if self.pairs:
-                seconds.append(_second_texts(found))
+                seconds.append(second_texts(found))
             if batch.values is not None:
                 scores.append(_as_float32(batch.values[:, 0], batch))
             if encode is not None and batch.labels is not None:
@@ -140,13 +162,13 @@ def _as_float32(values: Float64, batch: RowBatch) -> Float32:
     return found
 
 
-def _second_texts(found: Sequences) -> Int64:
+def second_texts(found: Sequences) -> Int64:
     """int64[B]: where in each sequence the token type 1 begins."""
     if not len(found):
         return np.zeros(0, np.int64)
     return np.add.reduceat(found.types == 0, found.offsets[:-1], dtype=np.int64)
 
 
-def _check_rows(examples: Examples, reader: RowReader) -> None:
+def check_rows(examples: Examples, reader: RowReader) -> None:
     if not len(examples):
         raise DataError(f"{reader.sources[0].name}: no rows to learn from or to measure")

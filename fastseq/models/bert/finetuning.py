@@ -12,6 +12,7 @@ a linear schedule after a warm-up, gradients clipped to norm 1.
 from __future__ import annotations
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,8 @@ from fastseq.models.bert.checkpoint import (
     read_checkpoint,
 )
 from fastseq.models.bert.config import BertConfig
-from fastseq.models.bert.examples import PieceEncoder
-from fastseq.models.bert.network import BertNetwork, BertScorer, without_decay
+from fastseq.models.bert.examples import BertEncoder, PieceEncoder
+from fastseq.models.bert.network import BertBody, BertNetwork, BertScorer, without_decay
 from fastseq.models.bert.rows import LABEL, rows_with_columns
 from fastseq.models.bert.tokenizer_state import (
     restored_tokenizer,
@@ -43,11 +44,12 @@ from fastseq.models.classifier import NetworkClassifier, SequenceClassifier
 from fastseq.models.data.examples import Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.scoring import LabelModel, LabelState, LabelTask, scored
+from fastseq.models.scoring import LabelModel, LabelState, LabelTask, count_malformed, scored
 from fastseq.nn.backend import Backend
 from fastseq.nn.layer import Parameters
 from fastseq.settings import parse_size, thread_count
 from fastseq.text.tokenizer_files import read_tokenizer
+from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
 from fastseq.training.checkpoint import fingerprint_of
 from fastseq.training.gradient import TrainingSettings
@@ -67,8 +69,8 @@ _WITH_DECAY = ("adam", "adamw")  # optimisers that can leave parameters without 
 class BertState(LabelState):
     """The fitted state of a fine-tuned model."""
 
-    network: BertNetwork
-    encoder: PieceEncoder
+    network: BertBody
+    encoder: BertEncoder
     config: BertConfig
 
 
@@ -81,6 +83,9 @@ class BertTask(LabelTask[BertState]):
         for part in (self.train, self.valid):
             if part is not None:
                 found["checksums"] += fingerprint_of(part.seconds, part.scores)
+                for more in (part.words, part.spans):
+                    if more is not None:
+                        found["checksums"] += fingerprint_of(more)
         return {**found, "base": fingerprint_of(self.parameters.values)}
 
     def flow(self) -> Float64:
@@ -106,24 +111,13 @@ class BertModel(LabelModel[BertState]):
 
     learning_rates: ClassVar[Mapping[str, float]] = {"adam": 5e-5, "adamw": 5e-5}
     task: ClassVar[type[BertTask]] = BertTask
-    network: ClassVar[type[BertNetwork]] = BertNetwork
-    inputs: ClassVar[str] = "text"
-
     base: str | Path | None = parameter(
         default=None, check=Location(), none="required by fit", metavar="CHECKPOINT",
         help="Folder of the checkpoint to start from, in Hugging Face's format.",
     )  # fmt: skip
-    pooling: str = parameter(
-        default="mean", check=Choice(POOLINGS),
-        help="Pooling of the tokens' vectors; cls is BERT's pooler over [CLS].",
-    )  # fmt: skip
     max_length: int | None = parameter(
         default=None, check=Whole(4), none="that of the checkpoint",
         help="Truncate texts to this number of tokens, with the special ones.",
-    )  # fmt: skip
-    pairs: bool = parameter(
-        default=False, check=Flag(), help="Read pairs of texts from two text columns.",
-        notes="A pair is the sequence [CLS] a [SEP] b [SEP].",
     )  # fmt: skip
     dropout: float | None = training_parameter(
         default=None, check=FRACTION, none="those of the checkpoint",
@@ -172,14 +166,12 @@ class BertModel(LabelModel[BertState]):
         checkpoint, tokenizer = read_checkpoint(self.base), read_tokenizer(self.base)
         config = checkpoint.config
         check_tokenizer(tokenizer, config, self.base)
-        if self.pairs and config.types < 2:
+        blank = self._encoder(tokenizer, limit_of(checkpoint, self.max_length), None)
+        if blank.pairs and config.types < 2:
             raise FormatError(f"{self.base}: has no token type of second texts, which pairs need")
         reader = self._open(examples, y, columns)
         memory = parse_size(self.memory)
-        encoder, train = PieceEncoder.learn(
-            reader, tokenizer, limit_of(checkpoint, self.max_length), self.pairs, backend.team,
-            memory,
-        )  # fmt: skip
+        encoder, train = blank.learn(reader, backend.team, memory)
         held_out: Examples | None = None
         if valid is not None:
             valid_reader = self._open_valid(valid, columns, reader)
@@ -190,12 +182,78 @@ class BertModel(LabelModel[BertState]):
         network.load(checkpoint)
         learned = BertState(network, reader.fields, encoder, config)
         self._prepare(learned, train)
+        self._set_scheme(learned, train)
+        count_malformed(learned, train, reader.data.where, train.report)
+        if held_out is not None:
+            count_malformed(learned, held_out, valid_reader.data.where, held_out.report)
         return self.task(learned, train, held_out, self.batch_size, self.seed)
 
     def _prepare(self, learned: BertState, train: Examples) -> None:
         """Set what depends on the training data."""
 
-    def _network(self, config: BertConfig, encoder: PieceEncoder, backend: Backend) -> BertNetwork:
+    @abstractmethod
+    def _encoder(self, tokenizer: WordPiece, limit: int, labels: Labels | None) -> BertEncoder:
+        """The encoder of rows; `limit` is the tokens of a sequence."""
+
+    @abstractmethod
+    def _network(self, config: BertConfig, encoder: BertEncoder, backend: Backend) -> BertBody:
+        """The network for an encoder."""
+
+    def _encoded(
+        self, learned: BertState, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Examples]]:
+        learned.network.hold()  # fitted weights do not change
+        return super()._encoded(learned, reader, report)
+
+    # ---- saving
+
+    def _statistics(self, learned: BertState) -> dict[str, Any]:
+        encoder = learned.encoder
+        labels = encoder.labels
+        return {
+            "labels": None if labels is None else labels.to_dict(),
+            "config": learned.config.to_dict(),
+            "tokenizer": tokenizer_statistics(encoder.tokenizer),
+            "max_length": encoder.max_length,
+        }
+
+    def _files(self, learned: BertState) -> dict[str, Content]:
+        return tokenizer_file(learned.encoder.tokenizer)
+
+    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> BertState:
+        from fastseq.store.columns import Fields
+
+        saved = folder.statistics
+        config = BertConfig.from_dict(saved["config"], "its config")
+        tokenizer = restored_tokenizer(folder, saved["tokenizer"])
+        check_tokenizer(tokenizer, config, folder.path)
+        labels = None if saved["labels"] is None else Labels.from_dict(saved["labels"])
+        encoder = self._encoder(tokenizer, int(saved["max_length"]), labels)
+        if encoder.max_length > config.positions:
+            raise FormatError(f"sequences of {encoder.max_length} tokens exceed the positions")
+        network = self._network(config, encoder, backend)
+        return BertState(network, Fields.from_dict(saved["fields"]), encoder, config)
+
+
+class BertTextModel(BertModel):
+    """A fine-tuned model with an output for each text or pair of texts."""
+
+    network: ClassVar[type[BertNetwork]] = BertNetwork
+    inputs: ClassVar[str] = "text"
+
+    pooling: str = parameter(
+        default="mean", check=Choice(POOLINGS),
+        help="Pooling of the tokens' vectors; cls is BERT's pooler over [CLS].",
+    )  # fmt: skip
+    pairs: bool = parameter(
+        default=False, check=Flag(), help="Read pairs of texts from two text columns.",
+        notes="A pair is the sequence [CLS] a [SEP] b [SEP].",
+    )  # fmt: skip
+
+    def _encoder(self, tokenizer: WordPiece, limit: int, labels: Labels | None) -> PieceEncoder:
+        return PieceEncoder(tokenizer, limit, self.pairs, labels)
+
+    def _network(self, config: BertConfig, encoder: BertEncoder, backend: Backend) -> BertNetwork:
         labels = encoder.labels
         return self.network(
             config, 1 if labels is None else len(labels), self.pooling, self.dropout, backend,
@@ -207,12 +265,6 @@ class BertModel(LabelModel[BertState]):
         return None
 
     # ---- reading
-
-    def _encoded(
-        self, learned: BertState, reader: RowReader, report: ReadReport
-    ) -> Iterator[tuple[RowBatch, Examples]]:
-        learned.network.hold()  # fitted weights do not change
-        return super()._encoded(learned, reader, report)
 
     def _open(
         self, examples: Any, y: Any = None, columns: Mapping[str, Any] | None = None, *,
@@ -258,47 +310,22 @@ class BertModel(LabelModel[BertState]):
         where the system refuses.
         """
         learned = self.learned
+        network = learned.network
+        assert isinstance(network, BertNetwork)
         labels = learned.encoder.labels
-        pooled, most = learned.network.pooler is None, learned.encoder.max_length
+        pooled, most = network.pooler is None, learned.encoder.max_length
         more = {} if labels is not None else {"problem_type": "regression"}
         write_checkpoint(
             path, ENCODER if pooled else CLASSIFICATION, learned.config,
-            learned.network.parameters.views, learned.encoder.tokenizer,
+            network.parameters.views, learned.encoder.tokenizer,
             sentences=Sentences(learned.settings["pooling"], most=most) if pooled else None,
             max_length=most,
             labels=["LABEL_0"] if labels is None else list(map(str, labels.values)),
             settings=more, overwrite=overwrite,
         )  # fmt: skip
 
-    def _statistics(self, learned: BertState) -> dict[str, Any]:
-        encoder = learned.encoder
-        labels = encoder.labels
-        return {
-            "labels": None if labels is None else labels.to_dict(),
-            "config": learned.config.to_dict(),
-            "tokenizer": tokenizer_statistics(encoder.tokenizer),
-            "max_length": encoder.max_length,
-        }
 
-    def _files(self, learned: BertState) -> dict[str, Content]:
-        return tokenizer_file(learned.encoder.tokenizer)
-
-    def _rebuilt(self, folder: ModelFolder, backend: Backend) -> BertState:
-        from fastseq.store.columns import Fields
-
-        saved = folder.statistics
-        config = BertConfig.from_dict(saved["config"], "its config")
-        tokenizer = restored_tokenizer(folder, saved["tokenizer"])
-        check_tokenizer(tokenizer, config, folder.path)
-        labels = None if saved["labels"] is None else Labels.from_dict(saved["labels"])
-        encoder = PieceEncoder(tokenizer, int(saved["max_length"]), self.pairs, labels)
-        if encoder.max_length > config.positions:
-            raise FormatError(f"sequences of {encoder.max_length} tokens exceed the positions")
-        network = self._network(config, encoder, backend)
-        return BertState(network, Fields.from_dict(saved["fields"]), encoder, config)
-
-
-class BertClassifier(BertModel, NetworkClassifier[BertState]):
+class BertClassifier(BertTextModel, NetworkClassifier[BertState]):
     """Text classification by fine-tuning BERT: a label for each text or pair of texts.
 
     Attributes
@@ -317,7 +344,7 @@ class BertClassifier(BertModel, NetworkClassifier[BertState]):
         return labels.weights(self.class_weights)
 
 
-class BertRegressor(BertModel):
+class BertRegressor(BertTextModel):
     """Regression by fine-tuning BERT: a number for each text or pair of texts, trained by the
     squared error.
 

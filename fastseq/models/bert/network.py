@@ -1,9 +1,11 @@
-"""The network that is fine-tuned: a BERT encoder, pooling, dropout and a dense layer."""
+"""The networks that are fine-tuned: a BERT encoder, what a task takes of its output, dropout and a
+dense layer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, SupportsFloat
 
 import numpy as np
@@ -15,55 +17,56 @@ from fastseq.models.bert.parameters import EMBEDDINGS, NORM, POOLER
 from fastseq.models.data.batches import Batch
 from fastseq.models.scoring import LabelNetwork
 from fastseq.nn.backend import Backend
-from fastseq.nn.bert import BertEmbeddings, Pooler
+from fastseq.nn.bert import Pooler
 from fastseq.nn.encoder import Encoder
 from fastseq.nn.layer import Layer, Parameters
-from fastseq.nn.transformer import TransformerEncoder
 from fastseq.seeds import mixed_key
-from fastseq.types import Float32, Int32, Int64
+from fastseq.types import Float32, Int32, Int64, ranges
 
 CLS = "cls"
-PREFIX, HEAD = "bert", "classifier"  # names of parameters, as in transformers
+# names of parameters, as in transformers
+PREFIX, HEAD, SPAN_HEAD = "bert", "classifier", "qa_outputs"
 
 
-class BertNetwork(LabelNetwork):
-    """embeddings -> transformer layers -> pooling -> dropout -> dense: a row of scores for each
-    sequence.
+class BertBody(LabelNetwork):
+    """embeddings -> transformer layers, whose output `read` returns, dropout and a dense layer.
 
     Parameters
     ----------
-    outputs : scores of a sequence
-    pooling : "mean" or "max" of the tokens' vectors, or "cls": BERT's pooler, a dense layer with
-        tanh over the vector of [CLS]
+    outputs : of the dense layer
     dropout : all rates; None: those of `config`
     weights : float32[K], of each label in the loss; None: all 1
+    pooler : the layer that the dense one follows, of BERT's pooler; None without
+    head : prefix of the dense layer's parameters
 
-    Parameters of the layers have the names of transformers' BertForSequenceClassification. Only
-    those of the pooler and of the dense layer have initial values; the others are zeros until
-    `load` or Parameters.load_state_dict.
+    Parameters of the layers have the names of transformers' BertFor… classes. Only those of the
+    pooler and of the dense layer have initial values; the others are zeros until `load` or
+    Parameters.load_state_dict.
     """
 
     def __init__(
         self,
         config: BertConfig,
         outputs: int,
-        pooling: str,
         dropout: float | None,
         backend: Backend,
         seed: int,
         weights: Float32 | None = None,
+        *,
+        pooler: Pooler | None = None,
+        head: str = HEAD,
     ) -> None:
-        team, H = backend.team, config.hidden
+        H = config.hidden
         rate = config.dropout if dropout is None else dropout
         attention = config.attention_dropout if dropout is None else dropout
-        made: dict[str, Any] = {"eps": config.epsilon, "seed": None, "team": team}
+        made: dict[str, Any] = {"eps": config.epsilon, "seed": None}
         self.weights = weights
-        self._config, self._pooling_name = config, pooling
-        self._encoder: Encoder | None = None  # while it is held
-        self.embeddings = BertEmbeddings(
+        self._config = config
+        self._packed: Encoder | None = None  # while it is held
+        self.embeddings = backend.bert_embeddings(
             config.words, H, positions=config.positions, types=config.types, dropout=rate, **made
         )
-        self.encoder = TransformerEncoder(
+        self.encoder = backend.transformer(
             config.layers, H, config.heads, config.intermediate, dropout=rate,
             attention_dropout=attention, activation=config.activation, **made,
         )  # fmt: skip
@@ -71,17 +74,11 @@ class BertNetwork(LabelNetwork):
             f"{PREFIX}.{EMBEDDINGS}": self.embeddings,
             f"{PREFIX}.encoder": self.encoder,
         }
-        self.pooler: Pooler | None = None
-        if pooling == CLS:
-            self.pooler = Pooler(H, seed=mixed_key(seed, 2), team=team)
-            layers[f"{PREFIX}.pooler"] = self.pooler
-        else:
-            self._pooling = backend.pooling(pooling, H)
+        if pooler is not None:
+            layers[f"{PREFIX}.pooler"] = pooler
         self._drop = backend.dropout(rate)
         self.output = backend.dense(H, outputs, init="truncated_normal", seed=mixed_key(seed, 3))
-        layers[HEAD] = self.output
-        self._firsts: Any = None
-        self._rows = 0
+        layers[head] = self.output
         super().__init__(layers, backend)
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -94,56 +91,122 @@ class BertNetwork(LabelNetwork):
         for view, name in zip(own, names, strict=True):
             if view is not None and name in others and others[name].shape == view.shape:
                 view[...] = others[name]
+        self.parameters.push()
 
-    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        if not training:
-            with self.held():
-                return self.output.forward(self._pooled(batch), training=False)
-        offsets = batch.offsets
-        self._encoder = None  # the weights are about to change
+    def prepare(self, batch: Batch, training: bool) -> None:
+        self.embeddings.prepare(batch.values, batch.offsets)
+        self.encoder.prepare_batch(batch.offsets)
+
+    def read(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        """float32[N, H]: the vectors of the tokens; with `training` saves what `backward` needs."""
+        if not training and self._packs:
+            rows = np.empty((len(batch.values), self._config.hidden), np.float32)
+
+            def use(numbers: Int64, hidden: Float32, offsets: Int64) -> None:
+                rows[ranges(batch.offsets[numbers], np.diff(offsets))] = hidden
+
+            self._encode(batch, use)
+            return rows
+        if training:
+            self._packed = None  # the weights are about to change
         x = self.embeddings.forward(
-            batch.values, offsets, types_of(batch), key=mixed_key(key, 0)
+            batch.values, batch.offsets, types_of(batch), training, mixed_key(key, 0)
         )
-        rows = self.encoder.forward(x, offsets, key=mixed_key(key, 1))
-        if self.pooler is None:
-            pooled = self._pooling.forward(rows, offsets)
-        else:
-            pooled = self.pooler.forward(rows[offsets[:-1]])
-        self._firsts, self._rows = offsets[:-1], len(rows)
-        # not in place: the pooler keeps its output
-        return self.output.forward(self._drop.forward(pooled, key=mixed_key(key, 2)))
+        return self.encoder.forward(x, batch.offsets, training, mixed_key(key, 1))
+
+    @property
+    def _packs(self) -> bool:
+        """Whether passes without training are those of an nn.encoder.Encoder, on the CPU."""
+        return self.backend.device == "cpu"
 
     def hold(self) -> None:
         """Pack the weights for all passes without training until the next one with it."""
-        if self._encoder is None:
+        if self._packed is None and self._packs:
             prefix = f"{PREFIX}."
             weights = {
                 name.removeprefix(prefix): view for name, view in self.parameters.views.items()
             }
-            self._encoder = make_encoder(weights, self._config, self.backend.team)
+            self._packed = make_encoder(weights, self._config, self.backend.team)
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """A context in which weights do not change: packed once for all passes without training."""
-        was_held = self._encoder is not None
+        was_held = self._packed is not None
         self.hold()
         try:
             yield
         finally:
             if not was_held:
-                self._encoder = None
+                self._packed = None
+
+    def _encode(self, batch: Batch, use: Callable[[Int64, Float32, Int64], None]) -> None:
+        """`Encoder.encode` of the sequences of a batch."""
+        types = types_of(batch)
+        with self.held():
+            assert self._packed is not None
+            more = [] if types is None else [types]
+            self._packed.encode(batch.values, batch.offsets, use, *more)
+
+    def read_back(self, rows: Any) -> None:
+        """Add the gradients of parameters for that of the vectors, float32[N, H]."""
+        self.embeddings.backward(self.encoder.backward(rows))
+
+
+class BertNetwork(BertBody):
+    """body -> pooling -> dropout -> dense: a row of scores for each sequence.
+
+    pooling  "mean" or "max" of the tokens' vectors, or "cls": BERT's pooler, a dense layer with
+             tanh over the vector of [CLS]
+    others   as of BertBody
+    """
+
+    def __init__(
+        self,
+        config: BertConfig,
+        outputs: int,
+        pooling: str,
+        dropout: float | None,
+        backend: Backend,
+        seed: int,
+        weights: Float32 | None = None,
+    ) -> None:
+        self.pooler: Pooler | None = None
+        self._pooling_name = pooling
+        if pooling == CLS:
+            self.pooler = backend.pooler(config.hidden, seed=mixed_key(seed, 2))
+        else:
+            self._pooling = backend.pooling(pooling, config.hidden)
+        self._firsts: Any = None
+        self._rows = 0
+        super().__init__(config, outputs, dropout, backend, seed, weights, pooler=self.pooler)
+
+    def prepare(self, batch: Batch, training: bool) -> None:
+        super().prepare(batch, training)
+        if self.pooler is None:
+            self._pooling.prepare(batch.offsets)
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        if not training and self._packs:
+            return self.output.forward(self._pooled(batch), training=False)
+        firsts, rows = batch.offsets[:-1], self.read(batch, training, key)
+        if self.pooler is None:
+            pooled = self._pooling.forward(rows, batch.offsets, training)
+        else:
+            pooled = self.pooler.forward(self.backend.rows(rows, firsts), training)
+        if training:
+            self._firsts, self._rows = firsts, len(rows)
+        # not in place: the pooler keeps its output
+        pooled = self._drop.forward(pooled, training, mixed_key(key, 2))
+        return self.output.forward(pooled, training)
 
     def _pooled(self, batch: Batch) -> Float32:
         """float32[B, H] of a batch, without training."""
-        encoder = self._encoder
-        assert encoder is not None  # held
-        out = np.empty((len(batch), encoder.size), np.float32)
+        out = np.empty((len(batch.offsets) - 1, self._config.hidden), np.float32)
 
         def use(numbers: Int64, hidden: Float32, offsets: Int64) -> None:
             out[numbers] = pool_rows(hidden, offsets, self._pooling_name)
 
-        types = types_of(batch)
-        encoder.encode(batch.values, batch.offsets, use, *([] if types is None else [types]))
+        self._encode(batch, use)
         return out if self.pooler is None else self.pooler.forward(out, training=False)
 
     def backward(self) -> None:
@@ -151,9 +214,94 @@ class BertNetwork(LabelNetwork):
         if self.pooler is None:
             rows = self._pooling.backward(dy)
         else:
-            rows = np.zeros((self._rows, dy.shape[1]), np.float32)
-            rows[self._firsts] = self.pooler.backward(dy)
-        self.embeddings.backward(self.encoder.backward(rows))
+            rows = self.backend.sum_rows(self.pooler.backward(dy), self._firsts, self._rows)
+        self.read_back(rows)
+
+
+class BertRankNetwork(BertNetwork):
+    """A score for each candidate of the examples, which begin at the words of a batch.
+
+    Trained by the binary cross-entropy of the batch's scores, or, without them, by the softmax over
+    the candidates of each example, of which the first is the right one.
+    """
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        assert batch.words is not None
+        offsets = np.append(batch.words, len(batch.values))
+        return super().scores(replace(batch, offsets=offsets), training, key)
+
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
+        assert batch.words is not None
+        B, found = len(batch), scores[:, 0].astype(np.float64)
+        starts = np.searchsorted(batch.words, batch.offsets[:-1])
+        if batch.scores is not None:
+            wanted = batch.scores.astype(np.float64)
+            loss = (np.logaddexp(0, found) - wanted * found).mean()
+            gradient = 1 / (1 + np.exp(-found)) - wanted
+        else:
+            counts = np.diff(np.append(starts, len(found)))
+            found -= np.repeat(np.maximum.reduceat(found, starts), counts)
+            gradient = np.exp(found)
+            totals = np.add.reduceat(gradient, starts)
+            loss = (np.log(totals) - found[starts]).mean()
+            gradient /= np.repeat(totals, counts)
+            gradient[starts] -= 1
+        if training:
+            self._gradients = (gradient / B).astype(np.float32)[:, None]
+        return loss, float(B)
+
+
+class BertWordNetwork(BertBody):
+    """body -> dropout -> dense: a row of scores for each word, by its first piece."""
+
+    _words: Int64
+    _rows: int = 0
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        rows = self.read(batch, training, key)
+        assert batch.words is not None
+        if training:
+            self._words, self._rows = batch.words, len(rows)
+        own = rows[batch.words]
+        own = self._drop.forward(own, training, mixed_key(key, 2), out=own)
+        return self.output.forward(own, training)
+
+    def backward(self) -> None:
+        dy = self._drop.backward(self.output.backward(self._taken_gradients()))
+        rows = np.zeros((self._rows, dy.shape[1]), np.float32)
+        rows[self._words] = dy
+        self.read_back(rows)
+
+
+class BertSpanNetwork(BertBody):
+    """body -> dense: the scores of each token as the first and as the last of an answer, trained by
+    the mean cross-entropy of both over the tokens of a sequence."""
+
+    def __init__(
+        self, config: BertConfig, dropout: float | None, backend: Backend, seed: int
+    ) -> None:
+        super().__init__(config, 2, dropout, backend, seed, head=SPAN_HEAD)
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        return self.output.forward(self.read(batch, training, key), training)
+
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
+        assert batch.spans is not None
+        starts, lengths = batch.offsets[:-1], np.diff(batch.offsets)
+        exact = scores.astype(np.float64)
+        exact -= np.repeat(np.maximum.reduceat(exact, starts), lengths, axis=0)
+        shares = np.exp(exact)
+        totals = np.add.reduceat(shares, starts)
+        at, sides = starts[:, None] + batch.spans, np.arange(2)
+        loss = (np.log(totals) - exact[at, sides]).mean()
+        if training:
+            shares /= np.repeat(totals, lengths, axis=0)
+            shares[at, sides] -= 1
+            self._gradients = (shares / (2 * len(batch))).astype(np.float32)
+        return loss, float(len(batch))
+
+    def backward(self) -> None:
+        self.read_back(self.output.backward(self._taken_gradients()))
 
 
 class BertScorer(BertNetwork):

@@ -345,7 +345,7 @@ class BertPretrainer(NetworkModel[PretrainingState]):
 
     def _config(self, words: int) -> BertConfig:
         """The sizes of a new model."""
-        given = {
+        given: dict[str, Any] = {
             name: default if getattr(self, name) is None else int(getattr(self, name))
             for name, default in _SIZES.items()
         }

@@ -32,10 +32,13 @@ class Batch:
     values      int32[N]      ids, sequence after sequence
     offsets     int64[B + 1]  sequence b is values[offsets[b]:offsets[b + 1]]
     rows        int64[B]      their numbers among the examples
-    places      int64[N]      positions of the values among the examples' values
-    targets     int32[B] labels, or int32[N] tags; None without
+    places      int64[N]      positions of the values among the examples' values; with words
+                int64[W], those of the words among the examples' words
+    targets     int32[B] labels, int32[N] tags, or int32[W] tags of words; None without
     characters  of the distinct words; None without character features
     seconds, scores  int64[B], float32[B]: as of Examples
+    spans       int32[B, 2]: as of Examples
+    words       int64[W]: the value that each word begins with; None without words
     """
 
     values: Int32
@@ -46,6 +49,8 @@ class Batch:
     characters: WordCharacters | None = None
     seconds: Int64 | None = None
     scores: Float32 | None = None
+    words: Int64 | None = None
+    spans: Int32 | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,8 +61,15 @@ def take(examples: Examples, rows: Int64) -> Batch:
     starts = examples.offsets[rows]
     lengths = examples.offsets[rows + 1] - starts
     at = ranges(starts, lengths)
-    targets = examples.targets
-    if targets is not None:
+    targets, places = examples.targets, at
+    words: Int64 | None = None
+    offsets = offsets_of(lengths)
+    if examples.words is not None and examples.word_offsets is not None:
+        first, counts = examples.word_offsets[rows], np.diff(examples.word_offsets)[rows]
+        places = ranges(first, counts)
+        words = examples.words[places] - np.repeat(starts - offsets[:-1], counts)
+        targets = None if targets is None else targets[places]
+    elif targets is not None:
         targets = targets[rows] if len(targets) == len(examples) else targets[at]
     characters: WordCharacters | None = None
     if examples.spellings is not None and examples.characters is not None:
@@ -65,13 +77,15 @@ def take(examples: Examples, rows: Int64) -> Batch:
     seconds, scores = examples.seconds, examples.scores
     return Batch(
         examples.values[at],
-        offsets_of(lengths),
+        offsets,
         rows,
-        at,
+        places,
         targets,
         characters,
-        None if seconds is None else seconds[rows],
+        None if seconds is None else seconds[rows if len(seconds) == len(examples) else places],
         None if scores is None else scores[rows],
+        words,
+        None if examples.spans is None or not len(examples.spans) else examples.spans[rows],
     )
 
 

@@ -43,8 +43,9 @@ class ReadReport:
     skipped  lists without a token, which are not examples
     filler   what an empty text is read as
     pairs    rows are pairs of texts: nulls and empty are those with such a text
-    cut      rows truncated to max_length
+    cut      rows truncated to max_length; split: rows read in several parts
     units    in all; unknown: of them, `<unk>`; ends: of them, `<eos>`
+    unanswered  questions without an answer
     targets  labels or tags; unseen: occurrences of each that training did not have
     what     a target's name: "label" or "tag"
     malformed  rows whose tags violate the scheme; violation: which, and the first of them
@@ -56,6 +57,8 @@ class ReadReport:
     empty: int = 0
     skipped: int = 0
     cut: int = 0
+    split: int = 0
+    unanswered: int = 0
     units: int = 0
     unknown: int = 0
     targets: int = 0
@@ -79,7 +82,8 @@ class ReadReport:
     def add(self, part: ReadReport) -> None:
         """Add the counts of a batch."""
         for name in (
-            "rows", "nulls", "empty", "skipped", "cut", "units", "unknown", "targets", "ends",
+            "rows", "nulls", "empty", "skipped", "cut", "split", "unanswered", "units", "unknown",
+            "targets", "ends",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(part, name))
         for label, count in part.unseen.items():
@@ -98,6 +102,11 @@ class ReadReport:
             lines.append(f"{self.skipped:,} of {self.rows:,} rows have no token: left out")
         if self.cut:
             lines.append(f"{self.cut:,} of {self.rows:,} rows are cut to the maximum length")
+        if self.split:
+            lines.append(
+                f"{self.split:,} of {self.rows:,} rows exceed the maximum length: split into "
+                "windows"
+            )
         if self.malformed:
             lines.append(
                 f"the tags of {self.malformed:,} of {self.rows:,} rows violate {self.violation}"
@@ -119,12 +128,19 @@ class Examples:
     values      int32[N]      ids, sequence after sequence
     offsets     int64[B + 1]  sequence b is values[offsets[b]:offsets[b + 1]]
     rows        int64[B]      the row of the source of each
-    targets     int32[B] labels, or int32[N] tags; -1 - i for one unseen in training, number i of
-                report.unseen; None without
+    targets     int32[B] labels, int32[N] tags, or int32[W] tags of words; -1 - i for one unseen in
+                training, number i of report.unseen; None without
     spellings   int32[N]      the number of each unit's spelling; None without characters
     characters  of each distinct spelling; None without
-    seconds     int64[B]      where in its sequence the second text begins; None without pairs
+    seconds     int64[B]      where in its sequence the second text begins; None without pairs. Of
+                several sequences in one, which begin at `words`, int64[W]
     scores      float32[B]    numbers to predict; None without
+    words       int64[W]      of words that consist of several values: the first value of each word
+                that has a tag. Others are context: a row may be several sequences that overlap, and
+                each of its words has a tag in one of them
+    word_offsets  int64[B + 1]  sequence b has words[word_offsets[b]:word_offsets[b + 1]]
+    spans       int32[B, 2]   the first and the last value of each sequence's answer, (0, 0) for
+                none; None without
     report      counts of what was read
     """
 
@@ -136,6 +152,9 @@ class Examples:
     characters: Tokens | None = None
     seconds: Int64 | None = None
     scores: Float32 | None = None
+    words: Int64 | None = None
+    word_offsets: Int64 | None = None
+    spans: Int32 | None = None
     report: ReadReport = field(default_factory=ReadReport)
 
     def __len__(self) -> int:
@@ -146,12 +165,20 @@ class Examples:
         """int64[B]"""
         return np.diff(self.offsets)
 
+    def tagged_rows(self) -> tuple[Int64, Int64]:
+        """(int64[D + 1], int64[D]): the bounds of each row's tags, and the rows."""
+        if self.word_offsets is None:
+            return self.offsets, self.rows
+        is_first = np.append(True, self.rows[1:] != self.rows[:-1])[: len(self.rows)]
+        bounds = np.append(self.word_offsets[:-1][is_first], self.word_offsets[-1])
+        return bounds, self.rows[is_first]
+
     def check_known(self, source: str) -> None:
         """Raise DataError, which names the `source`, unless training had all targets of some
         sequence."""
         assert self.targets is not None
         known = self.targets >= 0
-        if len(self.targets) != len(self):
+        if self.words is None and len(self.targets) != len(self):
             known = np.logical_and.reduceat(known, self.offsets[:-1])
         if not known.any():
             raise DataError(
@@ -359,10 +386,9 @@ def _units(
             longest = max_length if training else None
             tokens = builder.add_tokens(batch.tokens, batch.token_offsets, longest)
     except InvalidTextError as error:
-        row = error.row
         if batch.token_offsets is not None:
-            row = int(np.searchsorted(batch.token_offsets, row, "right")) - 1
-        raise RowError(row, error.problem) from None
+            raise row_of_word(error, batch.token_offsets) from None
+        raise RowError(error.row, error.problem) from None
     lengths = np.diff(tokens.offsets)
     empty = int(np.count_nonzero(lengths == 0))
     report.rows += batch.rows
@@ -374,6 +400,12 @@ def _units(
     report.empty += empty
     tokens = filled(tokens.values, tokens.offsets, _FILLER)
     return tokens.values, np.diff(tokens.offsets)
+
+
+def row_of_word(error: InvalidTextError, offsets: Int64) -> RowError:
+    """The error of a word, as one of its row; int64[D + 1]: the bounds of the rows' words."""
+    row = int(np.searchsorted(offsets, error.row, "right")) - 1
+    return RowError(row, error.problem)
 
 
 def _finished(
