@@ -317,3 +317,36 @@ def groups(ids: npt.NDArray[np.integer]) -> tuple[Int32, Int32, Int32]:
     first = np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]])[: len(ids)])
     starts = np.append(first, len(ids))
     return ascending[first].astype(np.int32), order.astype(np.int32), starts.astype(np.int32)
+
+
+@kernel(
+    "float32[::1], float32[::1], float32[::1], float32[::1], int32[::1], int32[::1], int32[::1], "
+    "int64, int64",
+    threads=THREADS, registers=48,
+)  # fmt: skip
+def sum_tables(out, words, types, positions, ids, kinds, places, columns, power):
+    """See `gather_sums`."""
+    n, first, step = row_of(power)
+    if n < len(ids):
+        word, kind = np.int64(ids[n]) * columns, np.int64(kinds[n]) * columns
+        place, to = np.int64(places[n]) * columns, np.int64(n) * columns
+        for column in range(first, columns, step):
+            total = words[word + column] + types[kind + column]
+            out[to + column] = total + positions[place + column]
+
+
+def gather_sums(
+    out: Any, words: Any, types: Any, positions: Any, ids: Any, kinds: Any, places: Any
+) -> None:
+    """out[n] = words[ids[n]] + types[kinds[n]] + positions[places[n]].
+
+    out                      float32[N, E]
+    words, types, positions  float32[·, E]
+    ids, kinds, places       int32[N], rows of each
+    """
+    columns = out.shape[1]
+    if {part.shape[1] for part in (words, types, positions)} != {columns} or {
+        len(part) for part in (ids, kinds, places)
+    } != {len(out)}:
+        raise ValueError(f"rows of {words.shape}, {types.shape} and {positions.shape} into {out.shape}")
+    by_rows(sum_tables, len(out), columns, out, words, types, positions, ids, kinds, places)
