@@ -133,7 +133,9 @@ def error_function(
         """
         a = minimum(_f(3.95), absolute(x))
         t = a * a
-        low = fma(t, fma(a, _f(0.027640706), _f(-0.14827919)), fma(a, _f(-0.91844743), _f(-1.627907)))
+        low = fma(
+            t, fma(a, _f(0.027640706), _f(-0.14827919)), fma(a, _f(-0.91844743), _f(-1.627907))
+        )
         high = fma(t, _f(1.3044888e-05), fma(a, _f(-0.00016696735), _f(0.00090326625)))
         high = fma(t, high, fma(a, _f(-0.002387563), _f(0.00021448791)))
         exponent = fma(t * t, high, low)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastseq.errors import DataError, DeviceError, FormatError, SettingsError
+from fastseq.errors import DataError, FormatError, SettingsError
 from fastseq.estimator import FRACTION, Choice, Flag, Location, Real, Whole, declared_by, parameter
 from fastseq.models.base import training_parameter
 from fastseq.models.bert.checkpoint import POOLINGS, check_tokenizer, limit_of, read_checkpoint
@@ -34,10 +34,9 @@ from fastseq.models.folder import Content, ModelFolder
 from fastseq.models.scoring import LabelModel, LabelState, LabelTask, scored
 from fastseq.nn.backend import Backend
 from fastseq.nn.layer import Parameters
-from fastseq.settings import parse_size, thread_count
+from fastseq.settings import parse_size
 from fastseq.text.tokenizer_files import read_tokenizer
 from fastseq.text.wordpiece import AddedToken, Specials, WordPiece
-from fastseq.threads import Team
 from fastseq.training.checkpoint import fingerprint_of
 from fastseq.training.gradient import TrainingSettings
 from fastseq.types import Float32, Float64
@@ -71,7 +70,7 @@ class BertTask(LabelTask[BertState]):
         for part in (self.train, self.valid):
             if part is not None:
                 found["checksums"] += fingerprint_of(part.seconds, part.scores)
-        return {**found, "base": fingerprint_of(self.parameters.values)}
+        return {**found, "base": fingerprint_of(self.parameters.get(self.parameters.values))}
 
     def flow(self) -> Float64:
         raise SettingsError("gradient_flow is of recurrent layers: this network has none")
@@ -137,11 +136,6 @@ class BertModel(LabelModel[BertState]):
         super()._check()
         if self.base is None:
             raise SettingsError("base must be given: the folder of a checkpoint of BERT")
-
-    def _backend(self) -> Backend:
-        if self.device == "cuda":
-            raise DeviceError("BERT has no layers for a GPU: expected the device auto or cpu")
-        return Backend(Team(thread_count(self.threads)))
 
     def _training_settings(
         self, checkpoint_seconds: float, parameters: Parameters | None
@@ -365,7 +359,9 @@ class BertRegressor(BertModel):
     def _prepare(self, learned: BertState, train: Examples) -> None:
         """The predictions begin at the mean, which small steps would take long to reach."""
         assert train.scores is not None
-        learned.network.output.values["bias"][...] = train.scores.mean(dtype=np.float64)
+        output = learned.network.output
+        output.values["bias"][...] = train.scores.mean(dtype=np.float64)
+        output.push()
 
     def _open(
         self, examples: Any, y: Any = None, columns: Mapping[str, Any] | None = None, *,

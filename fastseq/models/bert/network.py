@@ -15,10 +15,9 @@ from fastseq.models.bert.parameters import EMBEDDINGS, NORM, POOLER
 from fastseq.models.data.batches import Batch
 from fastseq.models.scoring import LabelNetwork
 from fastseq.nn.backend import Backend
-from fastseq.nn.bert import BertEmbeddings, Pooler
+from fastseq.nn.bert import Pooler
 from fastseq.nn.encoder import Encoder
 from fastseq.nn.layer import Layer, Parameters
-from fastseq.nn.transformer import TransformerEncoder
 from fastseq.seeds import mixed_key
 from fastseq.types import Float32, Int32, Int64
 
@@ -53,17 +52,17 @@ class BertNetwork(LabelNetwork):
         seed: int,
         weights: Float32 | None = None,
     ) -> None:
-        team, H = backend.team, config.hidden
+        H = config.hidden
         rate = config.dropout if dropout is None else dropout
         attention = config.attention_dropout if dropout is None else dropout
-        made: dict[str, Any] = {"eps": config.epsilon, "seed": None, "team": team}
+        made: dict[str, Any] = {"eps": config.epsilon, "seed": None}
         self.weights = weights
         self._config, self._pooling_name = config, pooling
         self._encoder: Encoder | None = None  # while it is held
-        self.embeddings = BertEmbeddings(
+        self.embeddings = backend.bert_embeddings(
             config.words, H, positions=config.positions, types=config.types, dropout=rate, **made
         )
-        self.encoder = TransformerEncoder(
+        self.encoder = backend.transformer(
             config.layers, H, config.heads, config.intermediate, dropout=rate,
             attention_dropout=attention, activation=config.activation, **made,
         )  # fmt: skip
@@ -73,7 +72,7 @@ class BertNetwork(LabelNetwork):
         }
         self.pooler: Pooler | None = None
         if pooling == CLS:
-            self.pooler = Pooler(H, seed=mixed_key(seed, 2), team=team)
+            self.pooler = backend.pooler(H, seed=mixed_key(seed, 2))
             layers[f"{PREFIX}.pooler"] = self.pooler
         else:
             self._pooling = backend.pooling(pooling, H)
@@ -94,28 +93,42 @@ class BertNetwork(LabelNetwork):
         for view, name in zip(own, names, strict=True):
             if view is not None and name in others and others[name].shape == view.shape:
                 view[...] = others[name]
+        self.parameters.push()
+
+    def prepare(self, batch: Batch, training: bool) -> None:
+        self.embeddings.prepare(batch.values, batch.offsets)
+        self.encoder.prepare_batch(batch.offsets)
+        if self.pooler is None:
+            self._pooling.prepare(batch.offsets)
 
     def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
-        if not training:
+        if not training and self._packs:
             with self.held():
                 return self.output.forward(self._pooled(batch), training=False)
-        offsets = batch.offsets
-        self._encoder = None  # the weights are about to change
+        offsets, firsts = batch.offsets, batch.offsets[:-1]
         x = self.embeddings.forward(
-            batch.values, offsets, types_of(batch), key=mixed_key(key, 0)
+            batch.values, offsets, types_of(batch), training, mixed_key(key, 0)
         )
-        rows = self.encoder.forward(x, offsets, key=mixed_key(key, 1))
+        rows = self.encoder.forward(x, offsets, training, mixed_key(key, 1))
         if self.pooler is None:
-            pooled = self._pooling.forward(rows, offsets)
+            pooled = self._pooling.forward(rows, offsets, training)
         else:
-            pooled = self.pooler.forward(rows[offsets[:-1]])
-        self._firsts, self._rows = offsets[:-1], len(rows)
+            pooled = self.pooler.forward(self.backend.rows(rows, firsts), training)
+        if training:
+            self._encoder = None  # the weights are about to change
+            self._firsts, self._rows = firsts, len(rows)
         # not in place: the pooler keeps its output
-        return self.output.forward(self._drop.forward(pooled, key=mixed_key(key, 2)))
+        pooled = self._drop.forward(pooled, training, mixed_key(key, 2))
+        return self.output.forward(pooled, training)
+
+    @property
+    def _packs(self) -> bool:
+        """Whether passes without training are those of an nn.encoder.Encoder, on the CPU."""
+        return self.backend.device == "cpu"
 
     def hold(self) -> None:
         """Pack the weights for all passes without training until the next one with it."""
-        if self._encoder is None:
+        if self._encoder is None and self._packs:
             prefix = f"{PREFIX}."
             weights = {
                 name.removeprefix(prefix): view for name, view in self.parameters.views.items()
@@ -151,8 +164,7 @@ class BertNetwork(LabelNetwork):
         if self.pooler is None:
             rows = self._pooling.backward(dy)
         else:
-            rows = np.zeros((self._rows, dy.shape[1]), np.float32)
-            rows[self._firsts] = self.pooler.backward(dy)
+            rows = self.backend.sum_rows(self.pooler.backward(dy), self._firsts, self._rows)
         self.embeddings.backward(self.encoder.backward(rows))
 
 

@@ -153,11 +153,9 @@ def _store(out, first, rows, stride, column, columns, i, j, sums):
 @kernel(
     "float32[::1], float32[::1], float32[::1], int32[::1], int64, int64, int64, float32, int64, "
     "int64, int64, float32, int64",
-    threads=THREADS, registers=128, shared=MOST_SHARED,
+    threads=THREADS, registers=176, shared=MOST_SHARED,
 )  # fmt: skip
-def attend(
-    out, lse, qkv, items, heads, size, tile, factor, drops, key, limit, scale, saves
-):
+def attend(out, lse, qkv, items, heads, size, tile, factor, drops, key, limit, scale, saves):
     """See `attention_forward`: block (x, y, z) has the tile of item x, head y, and the z-th T
     columns of it. Dynamic shared memory: `shared_bytes`."""
     shared = cuda.shared.array(0, float32)
@@ -250,7 +248,7 @@ def attend(
             lse[(start + r) * heads + head] = shared[largest + r] * factor + total
 
 
-@kernel("float32[::1], float32[::1], float32[::1], int64", threads=256, registers=40)
+@kernel("float32[::1], float32[::1], float32[::1], int64", threads=256, registers=48)
 def sum_products(delta, dout, out, size):
     """delta[n, h] = Σ dout · out over the columns of row n and head h, a thread each."""
     for pair in range(cuda.grid(1), len(delta), cuda.gridsize(1)):
@@ -280,7 +278,7 @@ def _load_logs(
 @kernel(
     "float32[::1], float32[::1], float32[::1], float32[::1], float32[::1], int32[::1], int64, "
     "int64, int64, float32, int64, int64, int64, float32",
-    threads=THREADS, registers=168, shared=MOST_SHARED,
+    threads=THREADS, registers=184, shared=MOST_SHARED,
 )  # fmt: skip
 def attend_back_keys(
     dqkv, dout, delta, lse, qkv, items, heads, size, tile, factor, drops, key, limit, scale

@@ -197,9 +197,7 @@ def layer_norm_backward(
         drop(dropped, dx, *dropping)
 
 
-def layer_norm_gradients(
-    dgamma: Any, dbeta: Any, dy: Any, x: Any, mean: Any, rstd: Any
-) -> None:
+def layer_norm_gradients(dgamma: Any, dbeta: Any, dy: Any, x: Any, mean: Any, rstd: Any) -> None:
     """dgamma += Σ dy · n and dbeta += Σ dy over the rows, n the normalised rows.
 
     dgamma, dbeta  float32[H]; others as in `layer_norm_backward`
@@ -210,7 +208,7 @@ def layer_norm_gradients(
     blocks = blocks_for(rows, ROWS)
     if not blocks:
         return
-    threads = WARP * min(THREADS // WARP, rows)
+    threads = WARP * min(THREADS // WARP, blocks_for(rows, 4))
     gammas = memory.scratch("norm gammas", blocks * columns)
     betas = memory.scratch("norm betas", blocks * columns)
     sum_norm_columns(
