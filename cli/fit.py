@@ -474,7 +474,7 @@ def _bert(name: str) -> click.Command:
     )  # fmt: skip
     @COLUMNS["text_column"].option("default: text; of pairs a and b", tasks=False)
     @COLUMNS["label_column"].option(tasks=False)
-    @parameters.options_of(*names, skip=("pairs", "device", "precision"), names=names)
+    @parameters.options_of(*names, skip=("pairs",), names=names)
     def run(
         common: Common,
         corpus: tuple[Path, ...],

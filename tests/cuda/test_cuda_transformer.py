@@ -70,6 +70,7 @@ def test_self_attention(size: int, heads: int, rate: float) -> None:
         theirs.backward(drawn(N, size))
 
 
+@pytest.mark.skipif(target.SIMULATED, reason="slow in the simulator")
 @pytest.mark.parametrize("rate", [0.2, 0.0])
 def test_transformer_encoder(rate: float) -> None:
     settings: dict[str, Any] = {"dropout": rate, "attention_dropout": rate, "eps": 1e-6}

@@ -45,7 +45,13 @@ from fastseq.kernels.cuda.nn.layer_norm import Dropping
 from fastseq.kernels.cuda.nn.softmax import LOWEST
 from fastseq.kernels.cuda.runtime import memory, target
 from fastseq.kernels.cuda.runtime.instructions import exp, maximum
-from fastseq.kernels.cuda.runtime.target import blocks_for, cuda, device_function, kernel
+from fastseq.kernels.cuda.runtime.target import (
+    blocks_for,
+    cuda,
+    device_function,
+    kernel,
+    typed_function,
+)
 
 TILES = (64, 32, 16, 8)  # rows of a tile
 THREADS = (TILES[0] // 4) ** 2
@@ -95,7 +101,7 @@ def tiles_of(offsets: npt.NDArray[np.integer], tile: int) -> Int32:
 # ---- in kernels. Threads of a row of tiles, T / 4, read neighbouring columns.
 
 
-@device_function
+@typed_function
 def _load_rows(shared, to, array, first, count, stride, column, size, wide, tile):
     """shared[to + r · wide + c] = array[(first + r) · stride + column + c] for r < count and c <
     size, else 0; r < tile, c < wide."""
@@ -109,7 +115,7 @@ def _load_rows(shared, to, array, first, count, stride, column, size, wide, tile
             shared[to + r * wide + c] = value
 
 
-@device_function
+@typed_function
 def _load_turned(shared, to, array, first, count, stride, column, size, wide, tile):
     """shared[to + c · (tile + _GAP) + r] = the same."""
     side, row = tile >> 2, tile + _GAP
@@ -139,7 +145,7 @@ def _outer(sums, shared, a, a_row, b, b_row, depth):
     return sums
 
 
-@device_function
+@typed_function
 def _store(out, first, rows, stride, column, columns, i, j, sums):
     """out[(first + r) · stride + column + c] = the thread's sums, of r < rows and c < columns."""
     for r in range(4):
@@ -258,7 +264,7 @@ def sum_products(delta, dout, out, size):
         delta[pair] = total
 
 
-@device_function
+@typed_function
 def _load_logs(
     shared, logs, deltas, halves, first, second, lse, delta, at, rows, tile, heads, head, drops, key
 ):
