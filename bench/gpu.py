@@ -10,14 +10,16 @@ small sizes; (b) recurrent layers at real sizes, of every cell, in one and two l
 directions, ragged, on every path their size allows: outputs, states, the gradients of inputs,
 initial states and all parameters within 1e-4 of the CPU's largest, and on tensor cores within 5e-3
 (tf32) and 5e-2 (bfloat16), of ReLU networks outputs and states alone: rounding moves a few units in
-ten thousand to the other side of zero, where the gradient differs; (c) twenty losses of a
-classifier, a tagger with a CRF, a language model and a forecaster of every cell, within 1e-4.
+ten thousand to the other side of zero, where the gradient differs; (c) two transformer layers at
+real sizes, ragged, likewise; (d) twenty losses of a classifier, a tagger with a CRF, a language
+model and a forecaster of every cell, within 1e-4.
 
 Times: a sample is a forward and a backward pass of one layer with all gradients, I = H, up to the
 synchronisation at its end; both sides in alternation, medians. float32 with TF32 off on both sides;
 "tf32" and "bfloat16" are cuDNN's whole layer in that precision. Ragged: lengths uniform from T/4 to
-T, PyTorch's sequences packed (packing not counted). `--training` times whole epochs of a classifier
-on the CPU and the GPU; `--search` batches of queries on one thread and on the GPU.
+T, PyTorch's sequences packed (packing not counted). Transformer layers are timed against PyTorch's
+TransformerEncoderLayer on sequences of one length, without dropout. `--training` times whole epochs
+of a classifier on the CPU and the GPU; `--search` batches of queries on one thread and on the GPU.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ def check(options: argparse.Namespace, report: Report) -> None:
         ran = subprocess.run(tests, cwd=ROOT, env=os.environ | {"FASTSEQ_GPU": "1"})
         report.check(ran.returncode == 0, "tests/cuda")
     differences = report.results["differences"] = {}
-    for some in (device.checked_layers, device.checked_losses):
+    for some in (device.checked_layers, device.checked_transformers, device.checked_losses):
         for what, difference, tolerance in some(options.small):
             differences[what] = difference
             print(f"{what}: {difference:.1e}", flush=True)
@@ -98,6 +100,19 @@ def measure(options: argparse.Namespace, report: Report) -> None:
                         f"{row.ours / T * 1e6:.2f} µs per step",
                         flush=True,
                     )
+        layers = report.results["transformers"] = []
+        for precision in options.precision:
+            for H, heads, B, n in device.TRANSFORMERS:
+                found = device.timed_transformer(H, heads, B, n, precision, options.seconds)
+                layers.append(
+                    {"H": H, "heads": heads, "B": B, "n": n, "precision": precision, **found}
+                )
+                print(
+                    f"{precision} transformer H {H} heads {heads} B {B} n {n}: "
+                    f"{found['ours'] * 1e3:.3f} ms, PyTorch {found['theirs'] * 1e3:.3f} ms, "
+                    f"speed-up {found['theirs'] / found['ours']:.2f}",
+                    flush=True,
+                )
     for name in ("training", "search"):
         if getattr(options, name):
             report.results[name] = found = getattr(device, name)(options.seconds)

@@ -495,7 +495,7 @@ def _bert(name: str) -> click.Command:
         "texts, answers to questions in a context, relevance to queries, or tags of words.",
     )  # fmt: skip
     @options.several(*(column.option() for column in BERT_COLUMNS.values()))
-    @parameters.options_of(*names, skip=("pairs", "device", "precision"), names=names)
+    @parameters.options_of(*names, skip=("pairs",), names=names)
     def run(
         common: Common,
         corpus: tuple[Path, ...],

@@ -1,4 +1,5 @@
-"""Recurrent layers, models and search on the GPU: checked against the CPU, timed against cuDNN.
+"""Recurrent and transformer layers, models and search on the GPU: checked against the CPU, timed
+against cuDNN and PyTorch.
 
 For bench.gpu. Importing it needs a GPU or Numba's CUDA simulator.
 """
@@ -22,13 +23,16 @@ from bench.common.harness import alternate
 from fastseq.kernels.cuda.recurrent import recurrent
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import recurrent as host
+from fastseq.nn import transformer as host_transformer
 from fastseq.nn.cuda import recurrent as device
+from fastseq.nn.cuda import transformer as device_transformer
 
 TOLERANCE = 1e-4
 ROUNDED = {"tf32": 5e-3, "bfloat16": 5e-2}  # with operands rounded at every step
 CELLS = ("lstm", "gru", "rnn", "rnn_relu")
 TIMED = [(cell, H, B, 256) for cell in ("lstm", "gru") for H in (64, 128, 192, 256, 512)
          for B in (64, 256, 1024)] + [("lstm", 768, 16, 1024)]  # fmt: skip
+TRANSFORMERS = [(384, 12, 64, 128), (768, 12, 32, 128), (768, 12, 16, 512)]  # H, heads, B, n
 WORDS = ("the", "a", "dog", "cat", "barks", "sleeps", "here", "there", "never", "often")
 ROUNDS = 5  # at least, of each row of the table
 
@@ -94,6 +98,50 @@ def difference(shape: Shape, precision: str = "float32") -> float:
         gradients = theirs.gradients()
         pairs += [(gradients[name], value) for name, value in mine.gradients().items()]
     return max(relative_error(ours, expected) for ours, expected in pairs)
+
+
+def transformer_difference(
+    size: int, heads: int, lengths: list[int], dropout: float, precision: str = "float32"
+) -> float:
+    """The largest relative difference of two transformer layers of the device from the CPU's."""
+    rng, offsets = np.random.default_rng(3), np.concatenate([[0], np.cumsum(lengths)])
+    settings: dict[str, Any] = {"dropout": dropout, "attention_dropout": dropout, "eps": 1e-6}
+    mine = host_transformer.TransformerEncoder(2, size, heads, 4 * size, **settings)
+    theirs = device_transformer.TransformerEncoder(
+        2, size, heads, 4 * size, precision=precision, **settings
+    )
+    for value in mine.values.values():
+        value += rng.normal(0, 0.02, value.shape)
+    theirs.load_state_dict(mine.state_dict())
+    x, dy = (rng.normal(size=(int(offsets[-1]), size)).astype(np.float32) for _ in range(2))
+    pairs = [
+        (theirs.forward(x, offsets, key=5), mine.forward(x, offsets, key=5)),
+        (theirs.backward(dy), mine.backward(dy)),
+    ]
+    gradients = theirs.gradients()
+    # a key's bias is the same in all scores of a row: its gradient is rounding alone
+    pairs += [
+        (gradients[name], value)
+        for name, value in mine.gradients().items()
+        if not name.endswith("key.bias")
+    ]
+    return max(relative_error(ours, expected) for ours, expected in pairs)
+
+
+def checked_transformers(tiny: bool) -> Iterator[tuple[str, float, float]]:
+    """(description, difference, tolerance) of transformer layers, ragged."""
+    rng = np.random.default_rng(8)
+    if tiny:
+        yield "transformer H 8", transformer_difference(8, 2, [3, 9], 0.0), TOLERANCE
+        return
+    for size, heads in ((384, 12), (768, 12), (256, 2), (120, 6)):
+        lengths = rng.integers(1, 200, 9).tolist()
+        for dropout in (0.0, 0.1):
+            what = f"transformer H {size} heads {heads} dropout {dropout}"
+            yield what, transformer_difference(size, heads, lengths, dropout), TOLERANCE
+    for precision, allowed in ROUNDED.items():
+        off = transformer_difference(768, 12, [100, 30], 0.0, precision)
+        yield f"transformer H 768 {precision}", off, 2 * allowed
 
 
 def listed(state: Any) -> tuple[Any, ...]:
@@ -224,6 +272,43 @@ def timed(shape: Shape, precision: str, seconds: float) -> Timed:
     path = recurrent.path_of(shape.cell, shape.hidden, shape.batch, precision)
     return Timed(shape, precision, path, found["ours"], found["theirs"],
                  found["theirs"] / found["ours"])  # fmt: skip
+
+
+def timed_transformer(
+    size: int, heads: int, batch: int, length: int, precision: str, seconds: float
+) -> dict[str, float]:
+    """Seconds of a forward and backward pass of one layer without dropout on sequences of one
+    length, both sides in alternation."""
+    import torch
+
+    rng, rows = np.random.default_rng(4), batch * length
+    offsets = np.arange(batch + 1) * length
+    layer = device_transformer.TransformerLayer(
+        size, heads, 4 * size, dropout=0.0, attention_dropout=0.0, precision=precision
+    )
+    x, dy = (memory.put(rng.normal(size=(rows, size)).astype(np.float32)) for _ in range(2))
+
+    def ours() -> None:
+        layer.zero_gradients()
+        layer.forward(x, offsets)
+        layer.backward(dy)
+        memory.synchronize()
+
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    made = torch.nn.TransformerEncoderLayer(
+        size, heads, 4 * size, dropout=0.0, activation="gelu", batch_first=True
+    ).to("cuda", kind)
+    given = torch.randn(batch, length, size, device="cuda", dtype=kind, requires_grad=True)
+    gradient = torch.randn_like(given)
+
+    def theirs() -> None:
+        made.zero_grad(set_to_none=True)
+        given.grad = None
+        made(given).backward(gradient)
+        torch.cuda.synchronize()
+
+    return dict(alternate({"ours": ours, "theirs": theirs}, ROUNDS, seconds))
 
 
 def training(seconds: float) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.kernels.nn.rows import gather, scatter_add
+from fastseq.nn.bert import BertEmbeddings, Pooler
 from fastseq.nn.crf import CRF
 from fastseq.nn.layer import Layer, Parameters, joined
 from fastseq.nn.layers import Dense, Dropout, Embedding
@@ -27,6 +28,7 @@ from fastseq.nn.losses import (
 )
 from fastseq.nn.pooling import Pooling
 from fastseq.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from fastseq.nn.transformer import TransformerEncoder
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
 
@@ -39,7 +41,8 @@ class Backend:
     device : "cpu" or "cuda"
     team : threads of the host
     lock : held while layers compute, whose working memory serves one thread at a time
-    embedding, dense, dropout, pooling, crf : make layers, with the arguments of those of fastseq.nn
+    embedding, dense, dropout, pooling, crf, bert_embeddings, transformer, pooler : make layers,
+        with the arguments of those of fastseq.nn
     recurrent : {cell: makes recurrent layers}
     projected_cross_entropy : makes a ProjectedCrossEntropy
     """
@@ -50,19 +53,29 @@ class Backend:
     dropout: Callable[..., Dropout]
     pooling: Callable[..., Pooling]
     crf: Callable[..., CRF]
+    bert_embeddings: Callable[..., BertEmbeddings]
+    transformer: Callable[..., TransformerEncoder]
+    pooler: Callable[..., Pooler]
     recurrent: Mapping[str, Callable[..., Recurrent]]
     projected_cross_entropy: Callable[[], ProjectedCrossEntropy]
 
     def __init__(self, team: Team) -> None:
         self.team = team
         self.lock: Any = threading.RLock()
-        self._make_with((Embedding, Dense, Dropout, Pooling, CRF, LSTM, GRU, RNN), team=team)
+        self._make_with(
+            (
+                Embedding, Dense, Dropout, Pooling, CRF, BertEmbeddings, TransformerEncoder, Pooler,
+                LSTM, GRU, RNN,
+            ),
+            team=team,
+        )  # fmt: skip
         self.projected_cross_entropy = ProjectedCrossEntropy
 
     def _make_with(self, layers: Iterable[Callable[..., Any]], **settings: Any) -> None:
         makers: list[Any] = [partial(layer, **settings) for layer in layers]
         self.embedding, self.dense, self.dropout, self.pooling, self.crf = makers[:5]
-        self.recurrent = dict(zip(("lstm", "gru", "rnn"), makers[5:], strict=True))
+        self.bert_embeddings, self.transformer, self.pooler = makers[5:8]
+        self.recurrent = dict(zip(("lstm", "gru", "rnn"), makers[8:], strict=True))
 
     @property
     def asynchronous(self) -> bool:

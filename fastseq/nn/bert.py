@@ -7,7 +7,8 @@ and "cls.predictions".
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,7 @@ from fastseq.nn.losses import ProjectedCrossEntropy
 from fastseq.nn.transformer import by_rows
 from fastseq.settings import fraction, whole
 from fastseq.threads import Team, locked
-from fastseq.types import Float32, Int32
+from fastseq.types import Float32, Int32, Int64
 
 _INIT = "truncated_normal"
 _SCALE = 0.02  # standard deviation of initial embeddings
@@ -55,6 +56,9 @@ class BertEmbeddings(Composite):
     team : threads that share a batch; only the caller's without one
     """
 
+    _embedding_type: ClassVar[Any] = Embedding
+    _norm_type: ClassVar[Any] = LayerNorm
+
     def __init__(
         self,
         words: int,
@@ -71,11 +75,12 @@ class BertEmbeddings(Composite):
         self.dropout = fraction("dropout", dropout)
         self.team = team or Team(1)
         self._saved: _Saved | None = None
-        made: dict[str, Any] = {"scale": _SCALE, "seed": None, "team": self.team}
-        self.words = Embedding(words, self.size, **made)
-        self.positions = Embedding(positions, self.size, **made)
-        self.types = Embedding(types, self.size, **made)
-        self._norm = LayerNorm(self.size, eps=eps, seed=None, team=self.team)
+        made: dict[str, Any] = {"seed": None, "team": self.team, **self.of_parts()}
+        table = partial(self._embedding_type, scale=_SCALE, **made)
+        self.words: Embedding = table(words, self.size)
+        self.positions: Embedding = table(positions, self.size)
+        self.types: Embedding = table(types, self.size)
+        self._norm: LayerNorm = self._norm_type(self.size, eps=eps, **made)
         self.parts = {
             "word_embeddings": self.words,
             "position_embeddings": self.positions,
@@ -100,8 +105,9 @@ class BertEmbeddings(Composite):
         Raises DataError where an id, a type or the offsets do not fit, a sequence is empty, or one
         has more tokens than there are positions.
         """
+        self.begin(training)
         numbers = as_numbers(ids, self.words.words, "the array of ids")
-        N, H = len(numbers), self.size
+        N = len(numbers)
         bounds = as_offsets(offsets, N)
         lengths = np.diff(bounds)
         if lengths.max() > self.positions.words:
@@ -109,12 +115,23 @@ class BertEmbeddings(Composite):
                 f"sequence {int(lengths.argmax())} has {int(lengths.max())} tokens, expected at "
                 f"most {self.positions.words}"
             )
-        places = (np.arange(N) - np.repeat(bounds[:-1], lengths)).astype(np.int32)
-        kinds = np.zeros(N, np.int32)
+        kinds: Int32 | None = None
         if types is not None:
             kinds = as_numbers(types, self.types.words, "the array of types")
             if len(kinds) != N:
                 raise DataError(f"{len(kinds)} types were given for {N} ids")
+        return self._embed(numbers, bounds, kinds, training, key)
+
+    def prepare(self, ids: Int32, offsets: Int64, types: Int32 | None = None) -> None:
+        """Send what passes over these tokens need to the device; on the CPU nothing."""
+
+    def _embed(
+        self, ids: Int32, offsets: Int64, types: Int32 | None, training: bool, key: int
+    ) -> Any:
+        """`forward` of checked arguments."""
+        N, H = len(ids), self.size
+        places = places_of(offsets)
+        kinds = np.zeros(N, np.int32) if types is None else types
         y = self.output("y", N, H, reuse=training)
         x = np.empty((N, H), np.float32) if training else y
         mean, rstd = np.empty((2, N if training else 0), np.float32)
@@ -125,7 +142,7 @@ class BertEmbeddings(Composite):
 
         def work(first: int, last: int) -> None:
             gather_sums(
-                flat, word_table, type_table, position_table, numbers, kinds, places, first, last
+                flat, word_table, type_table, position_table, ids, kinds, places, first, last
             )
             self._norm.normalise(y, mean, rstd, x, x[:0], first, last)
             if training and self.dropout:
@@ -133,7 +150,7 @@ class BertEmbeddings(Composite):
 
         by_rows(self.team, N, work)
         if training:
-            self._saved = _Saved(numbers, kinds, places, x, mean, rstd, key)
+            self._saved = _Saved(ids, kinds, places, x, mean, rstd, key)
         return y
 
     def backward(self, dy: npt.ArrayLike) -> None:
@@ -143,6 +160,10 @@ class BertEmbeddings(Composite):
         given = self.rows(dy, self.size, "the gradient")
         if len(given) != len(saved.x):
             raise DataError(f"a gradient of {len(given)} rows, expected {len(saved.x)}")
+        self._add_gradients(given, saved)
+
+    def _add_gradients(self, given: Any, saved: _Saved) -> None:
+        """`backward` of checked arguments."""
         normed = np.empty_like(given) if self.dropout else given
         dx = np.empty_like(given)
 
@@ -164,22 +185,33 @@ class BertEmbeddings(Composite):
         )  # fmt: skip
 
 
+def places_of(offsets: Int64) -> Int32:
+    """int32[N]: each row's place in its sequence, offsets int64[B + 1]."""
+    lengths = np.diff(offsets)
+    found: Int32 = (np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)).astype(np.int32)
+    return found
+
+
 class Pooler(Composite):
     """tanh(W x + b) of the first token's row ([CLS]) of each sequence.
 
     Parameters "dense.weight" [H, H] and "dense.bias" [H].
     """
 
+    _dense_type: ClassVar[Any] = Dense
+
     def __init__(self, size: int, *, seed: int | None = 0, team: Team | None = None) -> None:
-        self._dense = Dense(size, size, init=_INIT, seed=None, team=team)
-        self._y: Float32 | None = None
+        made = self.of_parts()
+        self._dense: Dense = self._dense_type(size, size, init=_INIT, seed=None, team=team, **made)
+        self._y: Any = None
         self.parts = {"dense": self._dense}
         super().__init__(seed)
 
     def forward(self, x: npt.ArrayLike, training: bool = True) -> Any:
         """y float32[B, H] of the first rows x float32[B, H]."""
+        self.begin(training)
         y = self._dense.forward(x, training)
-        np.tanh(y, out=y)
+        self._tanh(y)
         if training:
             self._y = y
         return y
@@ -191,7 +223,13 @@ class Pooler(Composite):
         given = self.rows(dy, y.shape[1], "the gradient")
         if len(given) != len(y):
             raise DataError(f"a gradient of {len(given)} rows, expected {len(y)}")
-        return self._dense.backward(given * (1 - y * y))
+        return self._dense.backward(self._tanh_gradient(given, y))
+
+    def _tanh(self, y: Any) -> None:
+        np.tanh(y, out=y)
+
+    def _tanh_gradient(self, dy: Any, y: Any) -> Any:
+        return dy * (1 - y * y)
 
 
 class MaskedWordHead(Composite):
@@ -210,6 +248,11 @@ class MaskedWordHead(Composite):
     team : threads that share a batch; only the caller's without one
     """
 
+    _dense_type: ClassVar[Any] = Dense
+    _gelu_type: ClassVar[Any] = Gelu
+    _norm_type: ClassVar[Any] = LayerNorm
+    _loss_type: ClassVar[Any] = ProjectedCrossEntropy
+
     def __init__(
         self,
         words: Embedding,
@@ -220,11 +263,13 @@ class MaskedWordHead(Composite):
         team: Team | None = None,
     ) -> None:
         size = words.size
-        self._dense = Dense(size, size, init=_INIT, seed=None, team=team)
-        self._gelu = Gelu(activation, team)
-        self._norm = LayerNorm(size, eps=eps, seed=None, team=team)
-        self._scores = Dense(size, words.words, weight_of=words, seed=None, team=team)
-        self._loss = ProjectedCrossEntropy()
+        of_all: dict[str, Any] = {"team": team, **self.of_parts()}
+        made: dict[str, Any] = {"seed": None, **of_all}
+        self._dense: Dense = self._dense_type(size, size, init=_INIT, **made)
+        self._gelu: Gelu = self._gelu_type(activation, **of_all)
+        self._norm: LayerNorm = self._norm_type(size, eps=eps, **made)
+        self._scores: Dense = self._dense_type(size, words.words, weight_of=words, **made)
+        self._loss: ProjectedCrossEntropy = self._loss_type()
         self.parts = {
             "transform.dense": self._dense,
             "transform.LayerNorm": self._norm,
@@ -251,5 +296,6 @@ class MaskedWordHead(Composite):
         return self._dense.backward(self._gelu.backward(self._norm.backward(self._loss.backward())))
 
     def _transform(self, x: npt.ArrayLike, training: bool) -> Any:
+        self.begin(training)
         y = self._gelu.forward(self._dense.forward(x, training), training)
         return self._norm.forward(y, training)

@@ -260,6 +260,10 @@ class Composite(Layer):
 
     parts: dict[str, Layer]
 
+    def of_parts(self) -> dict[str, Any]:
+        """The settings that a part takes from this layer; on the CPU none."""
+        return {}
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {
             _name(prefix, name): shape

@@ -332,12 +332,9 @@ class LayerNorm(Layer):
         """y float32[N, H] of x float32[N, H], which is saved (not copied) for `backward`."""
         rows = self.rows(x, self.size, "the input")
         y = self.output("y", *rows.shape, reuse=training)
-        mean, rstd = np.empty((2, len(rows) if training else 0), np.float32)
-        ranges = self.team.split(len(rows), -(-_LEAST_MOVED // self.size))
-        none = rows[:0]
-        self.team.run(lambda i: self.normalise(y, mean, rstd, rows, none, *ranges[i]), len(ranges))
+        saved = self._normalise_all(y, rows, training)
         if training:
-            self._saved = rows, mean, rstd
+            self._saved = saved
         return y
 
     def backward(self, dy: npt.ArrayLike) -> Any:
@@ -349,9 +346,20 @@ class LayerNorm(Layer):
             raise DataError(f"a gradient of {len(gradients)} rows, expected {len(saved[0])}")
         self.add_gradients(gradients, *saved)
         dx = self.output("dx", *gradients.shape)
-        ranges = self.team.split(len(gradients), -(-_LEAST_MOVED // self.size))
-        self.team.run(lambda i: self.normalise_back(dx, gradients, *saved, *ranges[i]), len(ranges))
+        self._normalise_all_back(dx, gradients, saved)
         return dx
+
+    def _normalise_all(self, y: Any, x: Any, training: bool) -> tuple[Any, Any, Any]:
+        """Write y; returns x, means and reciprocal deviations of the rows."""
+        mean, rstd = np.empty((2, len(x) if training else 0), np.float32)
+        ranges = self.team.split(len(x), -(-_LEAST_MOVED // self.size))
+        none = x[:0]
+        self.team.run(lambda i: self.normalise(y, mean, rstd, x, none, *ranges[i]), len(ranges))
+        return x, mean, rstd
+
+    def _normalise_all_back(self, dx: Any, dy: Any, saved: tuple[Any, Any, Any]) -> None:
+        ranges = self.team.split(len(dy), -(-_LEAST_MOVED // self.size))
+        self.team.run(lambda i: self.normalise_back(dx, dy, *saved, *ranges[i]), len(ranges))
 
     def normalise(
         self, y: Float32, mean: Float32, rstd: Float32, x: Float32, residual: Float32, first: int,
@@ -402,8 +410,7 @@ class Gelu(Layer):
         """The output, of x's shape; x is saved (not copied) for `backward`."""
         given = self.floats(x, "the input")
         y = self.output("y", *given.shape, reuse=training)
-        out, flat = y.reshape(-1), given.reshape(-1)
-        self._run(flat, lambda a, b: gelu_forward(out, flat, self.is_tanh, a, b))
+        self._activate(y, given)
         if training:
             self._x = given
         return y
@@ -418,9 +425,16 @@ class Gelu(Layer):
                 f"a gradient of shape {list(gradients.shape)}, expected {list(x.shape)}"
             )
         dx = self.output("dx", *x.shape)
-        out, given, flat = dx.reshape(-1), gradients.reshape(-1), x.reshape(-1)
-        self._run(flat, lambda a, b: gelu_backward(out, given, flat, self.is_tanh, a, b))
+        self._activate_back(dx, gradients, x)
         return dx
+
+    def _activate(self, y: Any, x: Any) -> None:
+        out, flat = y.reshape(-1), x.reshape(-1)
+        self._run(flat, lambda a, b: gelu_forward(out, flat, self.is_tanh, a, b))
+
+    def _activate_back(self, dx: Any, dy: Any, x: Any) -> None:
+        out, given, flat = dx.reshape(-1), dy.reshape(-1), x.reshape(-1)
+        self._run(flat, lambda a, b: gelu_backward(out, given, flat, self.is_tanh, a, b))
 
     def _run(self, flat: Float32, work: Any) -> None:
         ranges = self.team.split(len(flat), _LEAST_MOVED, _LINE)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -163,7 +163,26 @@ class _Attended:
     key: int
 
 
-class SelfAttention(Composite):
+class Attends(Composite):
+    """Base of the layers with attention.
+
+    heads  of each
+    team   threads that share a batch
+    """
+
+    heads: int
+    team: Team
+
+    def prepare_batch(self, offsets: Int64) -> None:
+        """Send what passes over sequences of these offsets need to the device; on the CPU
+        nothing."""
+
+    def _sequences(self, offsets: npt.ArrayLike, rows: int) -> Any:
+        """The sequences of a batch as `attend` takes them; see AttentionBatch.of."""
+        return AttentionBatch.of(offsets, rows, self.heads, self.team)
+
+
+class SelfAttention(Attends):
     """Multi-head self-attention, softmax(Q Kᵀ / √D) V for each head of D = H / heads columns.
 
     Parameters "query.weight" [H, H], "query.bias" [H], and the same of "key" and "value".
@@ -177,6 +196,8 @@ class SelfAttention(Composite):
     team : threads that share a batch; only the caller's without one
     space : memory of passes without training and of the backward pass, shared with other layers
     """
+
+    _projections_type: ClassVar[Any] = _Projections
 
     def __init__(
         self,
@@ -194,9 +215,9 @@ class SelfAttention(Composite):
             raise SettingsError(f"{heads} heads do not divide a size of {size}")
         self.dropout = fraction("dropout", dropout)
         self.team = team or Team(1)
-        self._shared = space or Workspace()
-        self._own = Workspace()  # kept for the backward pass
-        self._projections = _Projections(self.size, self.team)
+        self._shared = space or self.workspace()
+        self._own = self.workspace()  # kept for the backward pass
+        self._projections = self._projections_type(self.size, self.team, **self.of_parts())
         self._saved: _Attended | None = None
         self.parts = {"": self._projections}
         super().__init__(seed)
@@ -212,8 +233,9 @@ class SelfAttention(Composite):
 
         Raises DataError where a sequence is empty or the offsets do not fit x.
         """
+        self.begin(training)
         rows = self.rows(x, self.size, "the input")
-        sequences = AttentionBatch.of(offsets, len(rows), self.heads, self.team)
+        sequences = self._sequences(offsets, len(rows))
         y = self.output("y", *rows.shape, reuse=training)
         self.prepare(backward=False)
         self.attend(y, rows, sequences, training, key, self.team, self._shared)
@@ -303,7 +325,7 @@ class _Saved:
     key: int
 
 
-class TransformerLayer(Composite):
+class TransformerLayer(Attends):
     """A layer of a transformer encoder: self-attention and feed-forward network, each with dropout,
     residual connection and layer normalisation after it (post-norm).
 
@@ -325,6 +347,10 @@ class TransformerLayer(Composite):
     space : memory of passes without training and of the backward pass, shared with other layers
     """
 
+    _attention_type: ClassVar[Any] = SelfAttention
+    _dense_type: ClassVar[Any] = Dense
+    _norm_type: ClassVar[Any] = LayerNorm
+
     def __init__(
         self,
         size: int,
@@ -344,18 +370,20 @@ class TransformerLayer(Composite):
         self.dropout = fraction("dropout", dropout)
         self._is_tanh = GELU_FORMS[one_of("the activation", activation, GELU_FORMS)]
         self.team = team or Team(1)
-        self._shared = space or Workspace()
-        self._own = Workspace()  # kept for the backward pass
+        self._shared = space or self.workspace()
+        self._own = self.workspace()  # kept for the backward pass
         self._saved: _Saved | None = None
-        made: dict[str, Any] = {"seed": None, "team": self.team}
-        self.attention = SelfAttention(
+        made: dict[str, Any] = {"seed": None, "team": self.team, **self.of_parts()}
+        dense, norm = self._dense_type, self._norm_type
+        self.attention: SelfAttention = self._attention_type(
             self.size, heads, dropout=attention_dropout, space=self._shared, **made
         )
-        self._out = Dense(self.size, self.size, init=_INIT, **made)
-        self._norm1 = LayerNorm(self.size, eps=eps, **made)
-        self._up = Dense(self.size, self.intermediate, init=_INIT, **made)
-        self._down = Dense(self.intermediate, self.size, init=_INIT, **made)
-        self._norm2 = LayerNorm(self.size, eps=eps, **made)
+        self.heads = self.attention.heads
+        self._out: Dense = dense(self.size, self.size, init=_INIT, **made)
+        self._norm1: LayerNorm = norm(self.size, eps=eps, **made)
+        self._up: Dense = dense(self.size, self.intermediate, init=_INIT, **made)
+        self._down: Dense = dense(self.intermediate, self.size, init=_INIT, **made)
+        self._norm2: LayerNorm = norm(self.size, eps=eps, **made)
         self.parts = {
             "attention.self": self.attention,
             "attention.output.dense": self._out,
@@ -377,8 +405,9 @@ class TransformerLayer(Composite):
 
         Raises DataError where a sequence is empty or the offsets do not fit x.
         """
+        self.begin(training)
         rows = self.rows(x, self.size, "the input")
-        sequences = AttentionBatch.of(offsets, len(rows), self.attention.heads, self.team)
+        sequences = self._sequences(offsets, len(rows))
         y = self.output("y", *rows.shape, reuse=training)
         self.prepare(backward=False)
         self.pass_forward(y, rows, sequences, training, key, self.team, self._shared)
@@ -502,7 +531,7 @@ class TransformerLayer(Composite):
         )  # fmt: skip
 
 
-class TransformerEncoder(Composite):
+class TransformerEncoder(Attends):
     """Several transformer layers, with parameters "layer.0.attention.self.query.weight", ….
 
     Parameters
@@ -510,6 +539,8 @@ class TransformerEncoder(Composite):
     layers : their number, 1 or more
     others : as of TransformerLayer
     """
+
+    _layer_type: ClassVar[Any] = TransformerLayer
 
     def __init__(
         self,
@@ -527,15 +558,17 @@ class TransformerEncoder(Composite):
     ) -> None:
         self.size = whole("size", size, 1)
         self.team = team or Team(1)
-        self._space = Workspace()
+        self._space = self.workspace()
         self._rows = 0
-        self.layers = [
-            TransformerLayer(
+        self.layers: list[TransformerLayer] = [
+            self._layer_type(
                 size, heads, intermediate, dropout=dropout, attention_dropout=attention_dropout,
                 activation=activation, eps=eps, seed=None, team=self.team, space=self._space,
+                **self.of_parts(),
             )
             for _ in range(whole("layers", layers, 1))
         ]  # fmt: skip
+        self.heads = self.layers[0].heads
         self.parts: dict[str, Layer] = {
             f"layer.{number}": layer for number, layer in enumerate(self.layers)
         }
@@ -546,8 +579,9 @@ class TransformerEncoder(Composite):
         self, x: npt.ArrayLike, offsets: npt.ArrayLike, training: bool = True, key: int = 0
     ) -> Any:
         """y float32[N, H] of x float32[N, H]; arguments as of TransformerLayer.forward."""
+        self.begin(training)
         rows = self.rows(x, self.size, "the input")
-        sequences = AttentionBatch.of(offsets, len(rows), self.layers[0].attention.heads, self.team)
+        sequences = self._sequences(offsets, len(rows))
         out = self.output("y", *rows.shape, reuse=training)
         for layer in self.layers:
             layer.prepare(backward=False)

@@ -7,44 +7,13 @@
 
 from __future__ import annotations
 
-import math
-
+from fastseq.kernels.core.formulas import gelu
 from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.floats import fma, load, load_part, store, store_part
 from fastseq.kernels.simd.vmath import erf, exp, tanh
 
-_SQRT_HALF = math.sqrt(0.5)
-_DENSITY = math.sqrt(0.5 / math.pi)  # φ(0)
-_SLOPE = math.sqrt(2.0 / math.pi)
-_CUBE = 0.044715
-
-
-@inline
-def _exact(x):
-    half = x * 0.5
-    return fma(half, erf(x * _SQRT_HALF), half)
-
-
-@inline
-def _by_tanh(x):
-    half = x * 0.5
-    return fma(half, tanh(x * _SLOPE * fma(x * x, _CUBE, 1.0)), half)
-
-
-@inline
-def _exact_gradient(x):
-    """Φ(x) + x φ(x)."""
-    density = exp(x * x * -0.5) * _DENSITY
-    return fma(x, density, fma(erf(x * _SQRT_HALF), 0.5, 0.5))
-
-
-@inline
-def _tanh_gradient(x):
-    square = x * x
-    t = tanh(x * _SLOPE * fma(square, _CUBE, 1.0))
-    inner = fma(square, 3.0 * _CUBE, 1.0) * (x * (0.5 * _SLOPE))
-    return fma(inner, 1.0 - t * t, fma(t, 0.5, 0.5))
+_exact, _by_tanh, _exact_gradient, _tanh_gradient = gelu(inline, fma, exp, tanh, erf)
 
 
 @jit

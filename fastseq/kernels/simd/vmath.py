@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 
-from fastseq.kernels.core.formulas import LN2_HIGH, LN2_LOW, ROUND, elementary
+from fastseq.kernels.core.formulas import LN2_HIGH, LN2_LOW, elementary, error_function
 from fastseq.kernels.core.jit import inline
 from fastseq.kernels.simd.floats import (
     absolute,
@@ -29,8 +29,6 @@ from fastseq.kernels.simd.floats import (
 )  # fmt: skip
 
 _LN2_HIGH, _LN2_LOW = LN2_HIGH, LN2_LOW
-_ROUND_127 = ROUND + 127.0
-_SIGN, _MAGNITUDE = -0x80000000, 0x7FFFFFFF
 _LEAST_NORMAL = 2.0**-126
 _SQRT_HALF = 0x3F3504F3  # the bits of sqrt(1/2)
 _INF, _NAN = math.inf, math.nan
@@ -38,33 +36,7 @@ _INF, _NAN = math.inf, math.nan
 # minimum and maximum return their second argument where there is a NaN, so x comes second
 
 exp, sigmoid, tanh = elementary(inline, fma, minimum, maximum, absolute, bits, from_bits)
-
-
-@inline
-def erf(x):
-    """The error function, 2 / √π times the integral of e^(-t²) from 0 to x.
-
-    Within 3.13 ulp and 9.7e-8; odd in every bit.
-
-    1 - erf|x| = 2^(|x| G(|x|)) with a polynomial G; 2^… - 1 is taken as expm1 would, so that
-    nothing is lost near 0.
-    """
-    a = minimum(3.95, absolute(x))
-    t = a * a
-    low = fma(t, fma(a, 0.027640706, -0.14827919), fma(a, -0.91844743, -1.627907))
-    high = fma(t, 1.3044888e-05, fma(a, -0.00016696735, 0.00090326625))
-    high = fma(t, high, fma(a, -0.002387563, 0.00021448791))
-    exponent = fma(t * t, high, low)
-    m = fma(a, exponent, _ROUND_127)
-    f = fma(a, exponent, _ROUND_127 - m)
-    p = fma(f, 0.00015385248, 0.001338768)
-    p = fma(p, f, 0.009618305)
-    p = fma(p, f, 0.05550367)
-    p = fma(p, f, 0.24022649)
-    p = fma(p, f, 0.6931472)
-    s = from_bits(bits(m) << 23)
-    y = fma(f * p, s, s - 1.0)
-    return from_bits((bits(y) & _MAGNITUDE) | (bits(x) & _SIGN))
+erf = error_function(inline, fma, minimum, absolute, bits, from_bits)
 
 
 @inline

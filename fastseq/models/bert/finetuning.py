@@ -86,7 +86,7 @@ class BertTask(LabelTask[BertState]):
                 for more in (part.words, part.spans):
                     if more is not None:
                         found["checksums"] += fingerprint_of(more)
-        return {**found, "base": fingerprint_of(self.parameters.values)}
+        return {**found, "base": fingerprint_of(self.parameters.get(self.parameters.values))}
 
     def flow(self) -> Float64:
         raise SettingsError("gradient_flow is of recurrent layers: this network has none")
@@ -111,6 +111,8 @@ class BertModel(LabelModel[BertState]):
 
     learning_rates: ClassVar[Mapping[str, float]] = {"adam": 5e-5, "adamw": 5e-5}
     task: ClassVar[type[BertTask]] = BertTask
+    on_gpu: ClassVar[bool] = False  # whether it has a network for a GPU
+
     base: str | Path | None = parameter(
         default=None, check=Location(), none="required by fit", metavar="CHECKPOINT",
         help="Folder of the checkpoint to start from, in Hugging Face's format.",
@@ -143,8 +145,10 @@ class BertModel(LabelModel[BertState]):
             raise SettingsError("base must be given: the folder of a checkpoint of BERT")
 
     def _backend(self) -> Backend:
+        if self.on_gpu:
+            return super()._backend()
         if self.device == "cuda":
-            raise DeviceError("BERT has no layers for a GPU: expected the device auto or cpu")
+            raise DeviceError(f"a {self.kind} has no GPU network: expected the device auto or cpu")
         return Backend(Team(thread_count(self.threads)))
 
     def _training_settings(
@@ -240,6 +244,7 @@ class BertTextModel(BertModel):
 
     network: ClassVar[type[BertNetwork]] = BertNetwork
     inputs: ClassVar[str] = "text"
+    on_gpu: ClassVar[bool] = True
 
     pooling: str = parameter(
         default="mean", check=Choice(POOLINGS),
@@ -424,7 +429,9 @@ class BertRegressor(BertTextModel):
     def _prepare(self, learned: BertState, train: Examples) -> None:
         """The predictions begin at the mean, which small steps would take long to reach."""
         assert train.scores is not None
-        learned.network.output.values["bias"][...] = train.scores.mean(dtype=np.float64)
+        output = learned.network.output
+        output.values["bias"][...] = train.scores.mean(dtype=np.float64)
+        output.push()
 
     def _open(
         self, examples: Any, y: Any = None, columns: Mapping[str, Any] | None = None, *,

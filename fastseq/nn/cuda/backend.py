@@ -16,11 +16,13 @@ from fastseq.kernels.cuda.nn import softmax
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import losses
 from fastseq.nn.backend import Backend
+from fastseq.nn.cuda.bert import BertEmbeddings, Pooler
 from fastseq.nn.cuda.crf import CRF
 from fastseq.nn.cuda.layer import DeviceParameters, Feed, Pending, Space, is_on_device
 from fastseq.nn.cuda.layers import Dense, Dropout, Embedding, ProjectedCrossEntropy
 from fastseq.nn.cuda.pooling import Pooling
 from fastseq.nn.cuda.recurrent import GRU, LSTM, RNN
+from fastseq.nn.cuda.transformer import TransformerEncoder
 from fastseq.nn.layer import Layer, Parameters, joined
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64
@@ -40,7 +42,10 @@ class CudaBackend(Backend):
         self.feed = Feed()
         self.space = Space()
         self._make_with(
-            (Embedding, Dense, Dropout, Pooling, CRF, LSTM, GRU, RNN),
+            (
+                Embedding, Dense, Dropout, Pooling, CRF, BertEmbeddings, TransformerEncoder, Pooler,
+                LSTM, GRU, RNN,
+            ),
             feed=self.feed, precision=precision, team=team,
         )  # fmt: skip
         self.projected_cross_entropy = partial(ProjectedCrossEntropy, self.feed)

@@ -245,6 +245,10 @@ class DeviceLayer(Layer):
         self.on_device = {name: parameters.arrays[dot + name] for name in self.values}
         self.grads_on_device = {name: parameters.grads[dot + name] for name in self.values}
 
+    def of_parts(self) -> dict[str, Any]:
+        """The settings of the layers that a Composite is made of."""
+        return {"precision": self.precision, "feed": self.feed}
+
     def gradients(self) -> Views:
         """{name: a copy of the gradient on the host}."""
         self.parameters_of.pull_gradients()

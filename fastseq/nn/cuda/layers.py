@@ -1,4 +1,5 @@
-"""Embedding, dense and dropout layers and the loss of an output layer, on the device."""
+"""Embedding, dense, normalisation, GELU and dropout layers and the loss of an output layer, on the
+device."""
 
 from __future__ import annotations
 
@@ -9,7 +10,13 @@ import numpy.typing as npt
 
 from fastseq.kernels.cuda.nn import gemm
 from fastseq.kernels.cuda.nn import rows as row_kernels
+from fastseq.kernels.cuda.nn.activations import gelu_backward, gelu_forward
 from fastseq.kernels.cuda.nn.dropout import drop
+from fastseq.kernels.cuda.nn.layer_norm import (
+    layer_norm_backward,
+    layer_norm_forward,
+    layer_norm_gradients,
+)
 from fastseq.kernels.cuda.nn.softmax import cross_entropy_rows
 from fastseq.kernels.cuda.runtime import memory
 from fastseq.nn import layers, losses
@@ -62,8 +69,14 @@ class Dense(DeviceLayer, layers.Dense):
             bias=self.on_device.get("bias"), precision=self.precision,
         )  # fmt: skip
 
-    def project_back(self, dx: Any, dy: Any) -> None:
-        gemm.multiply(dx, dy, self._owner.on_device["weight"], precision=self.precision)
+    def multiply(self, y: Any, x: Any) -> None:
+        """`project` without the bias, for layers whose next kernel adds it."""
+        weight = self._owner.on_device["weight"]
+        gemm.multiply(y, x, weight, transpose_b=True, precision=self.precision)
+
+    def project_back(self, dx: Any, dy: Any, add: bool = False) -> None:
+        """As of the CPU's layer, added to dx when `add`."""
+        gemm.multiply(dx, dy, self._owner.on_device["weight"], add=add, precision=self.precision)
 
     def add_gradients(self, x: Any, dy: Any) -> None:
         if self.weight_of is None or not self.weight_of.frozen:
@@ -73,6 +86,39 @@ class Dense(DeviceLayer, layers.Dense):
             )  # fmt: skip
         if self.has_bias and len(dy):
             row_kernels.column_sums(self.grads_on_device["bias"], dy)
+
+
+class LayerNorm(DeviceLayer, layers.LayerNorm):
+    """As nn.layers.LayerNorm, over arrays on the device."""
+
+    @property
+    def affine(self) -> tuple[Any, Any, float]:
+        """gamma, beta and eps."""
+        return self.on_device["weight"], self.on_device["bias"], self.eps
+
+    def add_gradients(self, dy: Any, x: Any, mean: Any, rstd: Any) -> None:
+        gradients = self.grads_on_device
+        layer_norm_gradients(gradients["weight"], gradients["bias"], dy, x, mean, rstd)
+
+    def _normalise_all(self, y: Any, x: Any, training: bool) -> tuple[Any, Any, Any]:
+        mean, rstd = (self.space.array(n, len(x)) if training else None for n in ("mean", "rstd"))
+        layer_norm_forward(y, mean, rstd, x, *self.affine)
+        return x, mean, rstd
+
+    def _normalise_all_back(self, dx: Any, dy: Any, saved: tuple[Any, Any, Any]) -> None:
+        layer_norm_backward(dx, dy, *saved, self.on_device["weight"])
+
+
+class Gelu(DeviceLayer, layers.Gelu):
+    """As nn.layers.Gelu, over arrays on the device."""
+
+    def _activate(self, y: Any, x: Any) -> None:
+        columns = tuple(x.shape)[-1] if x.ndim > 1 else 1
+        matrix = x.size // max(1, columns), columns
+        gelu_forward(y.reshape(matrix), x.reshape(matrix), self.is_tanh)
+
+    def _activate_back(self, dx: Any, dy: Any, x: Any) -> None:
+        gelu_backward(dx, dy, x, self.is_tanh)
 
 
 class Dropout(DeviceLayer, layers.Dropout):

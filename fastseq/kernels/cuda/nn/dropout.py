@@ -23,6 +23,13 @@ if SIMULATED:
         """The lowest 32 bits as a signed number."""
         return (int(x) + (1 << 31)) % (1 << 32) - (1 << 31)
 
+    @device_function
+    def row_key(key, row):
+        """The two halves, as int32, of the bits for a key and a row of a matrix."""
+        with np.errstate(over="ignore"):
+            bits = int(_key_bits(np.uint64(int(key) % (1 << 64)), np.uint64(int(row))))
+        return _wrap(bits), _wrap(bits >> 32)
+
 else:
 
     @device_function
@@ -30,8 +37,16 @@ else:
         """The same."""
         return np.int32(x)
 
+    _bits_on_device = formulas.mask_hash(device_function, _wrap).key_bits
 
-_hash = formulas.mask_hash(device_function, _wrap).hashed
+    @device_function
+    def row_key(key, row):
+        """The same."""
+        bits = _bits_on_device(np.uint64(key), np.uint64(row))
+        return np.int32(bits), np.int32(bits >> np.uint64(32))
+
+
+mask_bits = formulas.mask_hash(device_function, _wrap).hashed
 _key_bits = formulas.mask_hash(lambda function: function, lambda x: x).key_bits
 
 
@@ -42,7 +57,7 @@ _key_bits = formulas.mask_hash(lambda function: function, lambda x: x).key_bits
 def drop_block(out, x, start, stop, first, second, limit, scale):
     """out[start:stop], within one block of 2**32 elements; first, second: its key."""
     for i in range(start + cuda.grid(1), stop, cuda.gridsize(1)):
-        kept = _hash(i, first, second) >= limit
+        kept = mask_bits(i, first, second) >= limit
         out[i] = x[i] * scale if kept else ZERO
 
 
@@ -60,7 +75,7 @@ def drop_rows_block(x, rows, start, first, second, limit, scale, columns, power)
     for column in range(lane, columns, lanes):
         number = before + column
         if number >> 32 == 0:
-            kept = _hash(number, first, second) >= limit
+            kept = mask_bits(number, first, second) >= limit
             x[at + column] = x[at + column] * scale if kept else ZERO
 
 

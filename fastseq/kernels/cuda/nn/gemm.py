@@ -244,6 +244,7 @@ def _check(function: str, status: int) -> None:
 
 # ---- tiles: 64 × 64 numbers a block, 4 × 4 a thread. 16 columns of A and rows of B at a time are
 # in shared memory, and the 16 sums of a thread in registers (as a tuple: LLVM keeps those there).
+# attention.py makes its products of the same functions.
 # A long sum is cut into parts for several blocks, which `sum_parts` adds in order.
 
 NO_SUMS = (ZERO,) * 16
@@ -254,6 +255,14 @@ if SIMULATED:
         left = np.array([a[i + r] for r in range(4)], np.float32)
         right = np.array([b[j + r] for r in range(4)], np.float32)
         return sums + np.outer(left, right).reshape(16)
+
+    def add_dots(sums: Any, a: Any, i: int, a_row: int, b: Any, j: int, b_row: int) -> Any:
+        left = [[a[i + r * a_row + k] for k in range(4)] for r in range(4)]
+        right = [[b[j + k * b_row + c] for c in range(4)] for k in range(4)]
+        return sums + (np.array(left, np.float32) @ np.array(right, np.float32)).reshape(16)
+
+    def scale_rows(sums: Any, a: Any, i: int) -> Any:
+        return sums * np.repeat(np.array([a[i + r] for r in range(4)], np.float32), 4)
 
     def pick(sums: Any, i: int) -> Any:
         return sums[i]
@@ -269,6 +278,33 @@ else:
         before = values_of(builder, sums)
         return tuple_of(
             builder, [fused(builder, x, y, s) for (x, y), s in zip(pairs, before, strict=True)]
+        )
+
+    @emitted(_SUMS, _SUMS, data, types.int64, types.int64, data, types.int64, types.int64)
+    def add_dots(
+        builder: Any, sums: Any, a: Any, i: Any, a_row: Any, b: Any, j: Any, b_row: Any
+    ) -> Any:
+        """sums + the product of the 4 × 4 matrices with rows a[i + r · a_row:][:4] and
+        b[j + k · b_row:][:4], all indices multiples of four."""
+        left, right = [], []
+        for _ in range(4):
+            left.append(load_four(builder, a, i))
+            right.append(load_four(builder, b, j))
+            i, j = builder.add(i, a_row), builder.add(j, b_row)
+        found = values_of(builder, sums)
+        for k in range(4):
+            found = [
+                fused(builder, left[n // 4][k], right[k][n % 4], found[n]) for n in range(16)
+            ]
+        return tuple_of(builder, found)
+
+    @emitted(_SUMS, _SUMS, data, types.int64)
+    def scale_rows(builder: Any, sums: Any, a: Any, i: Any) -> Any:
+        """The four rows of the sums times a[i:i + 4], i a multiple of four."""
+        factors = load_four(builder, a, i)
+        numbers = values_of(builder, sums)
+        return tuple_of(
+            builder, [builder.fmul(factors[n // 4], number) for n, number in enumerate(numbers)]
         )
 
     @emitted(types.float32, _SUMS, types.int64)

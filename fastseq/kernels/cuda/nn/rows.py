@@ -188,6 +188,22 @@ def sum_rows(out, a, targets, order, starts, columns, add):
         out[to] = out[to] + total if add else total
 
 
+@kernel(
+    "float32[::1], float32[::1], float32[::1], float32[::1], int32[::1], int32[::1], int32[::1], "
+    "int64, int64",
+    threads=THREADS, registers=48,
+)  # fmt: skip
+def sum_tables(out, words, types, positions, ids, kinds, places, columns, power):
+    """See `gather_sums`."""
+    n, first, step = row_of(power)
+    if n < len(ids):
+        word, kind = np.int64(ids[n]) * columns, np.int64(kinds[n]) * columns
+        place, to = np.int64(places[n]) * columns, np.int64(n) * columns
+        for column in range(first, columns, step):
+            total = words[word + column] + types[kind + column]
+            out[to + column] = total + positions[place + column]
+
+
 def gather(out: Any, values: Any, rows: Any) -> None:
     """out[n] = values[rows[n]].
 
@@ -271,7 +287,7 @@ def column_sums(out: Any, a: Any, add: bool = True) -> None:
     if out.size != of.columns:
         raise ValueError(f"the sums of {of.columns} columns into {out.size}")
     blocks = max(1, blocks_for(of.rows, ROWS))
-    threads = WARP * max(1, min(THREADS // WARP, of.rows))
+    threads = WARP * max(1, min(THREADS // WARP, blocks_for(of.rows, 4)))
     parts = memory.scratch("column sums", blocks * of.columns)
     sum_columns(
         (blocks_for(of.columns, WARP), blocks, 1), parts, of.array, of.rows, of.columns, of.stride,
@@ -317,3 +333,22 @@ def groups(ids: npt.NDArray[np.integer]) -> tuple[Int32, Int32, Int32]:
     first = np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]])[: len(ids)])
     starts = np.append(first, len(ids))
     return ascending[first].astype(np.int32), order.astype(np.int32), starts.astype(np.int32)
+
+
+def gather_sums(
+    out: Any, words: Any, types: Any, positions: Any, ids: Any, kinds: Any, places: Any
+) -> None:
+    """out[n] = words[ids[n]] + types[kinds[n]] + positions[places[n]].
+
+    out                      float32[N, E]
+    words, types, positions  float32[·, E]
+    ids, kinds, places       int32[N], rows of each
+    """
+    columns = out.shape[1]
+    if {part.shape[1] for part in (words, types, positions)} != {columns} or {
+        len(part) for part in (ids, kinds, places)
+    } != {len(out)}:
+        raise ValueError(
+            f"rows of {words.shape}, {types.shape} and {positions.shape} into {out.shape}"
+        )
+    by_rows(sum_tables, len(out), columns, out, words, types, positions, ids, kinds, places)

@@ -142,3 +142,4 @@ def absolute(x):
 exp, sigmoid, tanh = formulas.elementary(
     device_function, fma, minimum, maximum, absolute, bits, from_bits
 )
+erf = formulas.error_function(device_function, fma, minimum, absolute, bits, from_bits)

@@ -277,6 +277,12 @@ def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
     return cuda.jit(device=True, inline=True)(function)  # type: ignore[no-any-return]
 
 
+def typed_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, inlined by NVVM rather than by Numba, which then types it once: for long functions
+    of several kernels."""
+    return cuda.jit(device=True)(function)  # type: ignore[no-any-return]
+
+
 def blocks_for(n: int, threads: int, most: int = 1 << 30) -> int:
     """Blocks of `threads` threads, at most `most`, with a thread for each of n elements."""
     return min(-(-n // threads), most)
