@@ -131,7 +131,9 @@ def embed(
         )
     reader = Corpus.open(list(corpus), id_column, text_columns or None, keep)
     common.announce_compilation()
-    column = vector_column or (IMPACTS if sparse else "vector")
+    column = vector_column
+    if column is None:
+        column = IMPACTS if sparse else "vector"
     settings: dict[str, Any] = {"prompt": prompt, "on_truncate": on_truncate, "column": column}
     if isinstance(encoder, SparseEncoder):
         found = encoder.predict_batches(reader, **settings)

@@ -107,7 +107,7 @@ def test_wrong_input(run: Run, write: Write, index: str) -> None:
         (("-i", index, "--hybrid", "rrf", "--hybrid-weight", "2"), "--hybrid-weight must be a num"),
         (("-i", index, "--hybrid", "rrf", "--hybrid-depth", "0"), "--hybrid-depth must be a whole"),
         (("-i", index, "--dense", "--k1", "2"), "--dense cannot be combined with --k1"),
-        (("-i", index, "--dense", "--dense-model", "plain"), "config.json"),
+        (("-i", index, "--dense", "--dense-model", "plain"), "no checkpoint"),
     ]:
         assert match in run("search", "cat", *words).error, words
     for words, match in [
