@@ -111,7 +111,7 @@ def test_wrong_input(run: Run, write: Write, index: str) -> None:
     ]:
         assert match in run("search", "cat", *words).error, words
     for words, match in [
-        (("--dense", "plain"), "config.json"),
+        (("--dense", "plain"), "no checkpoint"),
         (("--dense", "model", "--dense-column", "v"), "cannot be combined with --dense-column"),
         (("--dense-column", "none"), "no column 'none'"),
         (("--dense-column", "text"), "expected lists of numbers"),
