@@ -103,7 +103,7 @@ bench-models: $(VENV)/.installed-bench ## compare the speed of the recurrent lay
 GLOVE := window=15 window=15,epochs=50 window=15,epochs=16 window=15,x_max=20,learning_rate=0.1 \
 	window=15,symmetric=false window=15,alpha=0.5 epochs=16 x_max=100,epochs=16 x_max=5,epochs=8
 .PHONY: bench-all
-bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchmark on the data sets in DATA=… (hours)
+bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchmark on the data sets in DATA=…, those of BERT with CHECKPOINT=… (hours)
 	@test -d "$(DATA)" || { echo "give the folder of the data sets: make bench-all DATA=…" >&2; exit 1; }
 	-$(BENCH).search --data "$(DATA)"
 	-$(BENCH).queries --data "$(DATA)"
@@ -111,6 +111,9 @@ bench-all: $(VENV)/.installed-bench $(VENV_CUDA)/.installed ## run every benchma
 	-$(BENCH).queries --data "$(DATA)" --sentences --sections or and phrase prefix fuzzy not filter long count
 	-$(BENCH).impacts
 	-$(BENCH).dense
+	-test -z "$(CHECKPOINT)" || $(BENCH).bert --model "$(CHECKPOINT)" --data "$(DATA)"
+	-test -z "$(CHECKPOINT)" || $(BENCH).finetuning --model "$(CHECKPOINT)" --data "$(DATA)" --peer
+	-$(BENCH).pretrain --data "$(DATA)"
 	-$(BENCH).ciff --data "$(DATA)"
 	-$(BENCH).indexing --data "$(DATA)"
 	-$(BENCH).living --data "$(DATA)"

@@ -12,8 +12,8 @@ speed     an epoch of the first rows of SST-2 from the same weights (forward, ba
           and batches of similar lengths, as fastseq makes them; both are padded
 
 The recipe: AdamW of 0.01 without decay of biases and norms, a warm-up of 10 % and a linear decay,
-gradients clipped to norm 1, dropout as in the checkpoint, batches of 32; mean pooling and a dense
-layer. PyTorch trains transformers' BertModel on the ids that fastseq's tokenizer makes.
+gradients clipped to norm 1, dropout as in the checkpoint, batches of 32; mean pooling, for tags the
+first piece of each word, and a dense layer. PyTorch trains transformers' BertModel on the ids that fastseq's tokenizer makes.
 """
 
 from __future__ import annotations
@@ -72,6 +72,10 @@ TASKS = {
     "stsb": Task(
         "BertRegressor", "pairs/stsb_train", "pairs/stsb_test", "spearman", 0.86,
         {"learning_rate": 1e-4, "epochs": 4, "pairs": True}, _PAIR,
+    ),
+    "ud_ewt": Task(
+        "BertTagger", "tag/ud_ewt/train", "tag/ud_ewt/test", "accuracy", 0.95,
+        {"learning_rate": 1e-4, "epochs": 3},
     ),
 }  # fmt: skip
 
@@ -229,7 +233,7 @@ class Twin:
         yield from np.split(order, range(BATCH, len(order), BATCH))
 
     def scores(self, batch: Any) -> Any:
-        """[B, outputs] of a ragged batch, padded."""
+        """[B, outputs] of a ragged batch, padded; of tags a row for each word."""
         torch, lengths = self.torch, np.diff(batch.offsets)
         mask = np.arange(lengths.max()) < lengths[:, None]
         ids, types = np.zeros((2, *mask.shape), np.int64)
@@ -241,6 +245,8 @@ class Twin:
             input_ids=torch.from_numpy(ids), attention_mask=there.long(),
             token_type_ids=torch.from_numpy(types),
         ).last_hidden_state  # fmt: skip
+        if batch.words is not None:
+            return self.head(self.drop(hidden[there][torch.from_numpy(batch.words)]))
         weight = there.to(hidden.dtype)[:, :, None]
         return self.head(self.drop((hidden * weight).sum(1) / weight.sum(1)))
 
