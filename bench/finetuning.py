@@ -13,7 +13,8 @@ speed     an epoch of the first rows of SST-2 from the same weights (forward, ba
 
 The recipe: AdamW of 0.01 without decay of biases and norms, a warm-up of 10 % and a linear decay,
 gradients clipped to norm 1, dropout as in the checkpoint, batches of 32; mean pooling, for tags the
-first piece of each word, and a dense layer. PyTorch trains transformers' BertModel on the ids that fastseq's tokenizer makes.
+first piece of each word, and a dense layer. PyTorch trains transformers' BertModel on the ids that
+fastseq's tokenizer makes.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ ESTIMATORS = {
     "bert-tag": "bert.tagging.BertTagger",
     "bert-answer": "bert.answering.BertAnswerer",
     "bert-rerank": "bert.reranking.BertReranker",
+    "bert-embed": "bert.embedding.BertEmbedder",
     "pretrain-bert": "bert.pretraining.BertPretrainer",
     "fit-word2vec": "word_vectors.word2vec.Word2Vec",
     "fit-fasttext": "fasttext.vectors.FastText",
@@ -46,20 +47,22 @@ ESTIMATORS = {
     "fit-fasttext-classifier": "fasttext.classifier.FastTextClassifier",
     "phrases": "word_vectors.phrases.Phrases",
 }
-REGRESS, PAIR, ANSWER, RERANK = "regress", "pair", "answer", "rerank"
+REGRESS, PAIR, ANSWER, RERANK, EMBED = "regress", "pair", "answer", "rerank", "embed"
 # their estimators
 BERT_TASKS = {
     CLASSIFY: "bert-classify", REGRESS: "bert-regress", TAG: "bert-tag", ANSWER: "bert-answer",
-    RERANK: "bert-rerank",
+    RERANK: "bert-rerank", EMBED: "bert-embed",
 }  # fmt: skip
-_TEXTS = (CLASSIFY, REGRESS, PAIR, ANSWER, RERANK)
+_LABELLED = (CLASSIFY, REGRESS, PAIR, ANSWER, RERANK)
+_TEXTS = (*_LABELLED, EMBED)
 BERT_COLUMNS = {
     "text_column": COLUMNS["text_column"]._replace(
         tasks=_TEXTS,
-        default="text; pair: a and b; answer: question and context; rerank: query and passage",
+        default="text; pair and embed: a and b; answer: question and context; rerank: query and "
+        "passage",
     ),
     "label_column": COLUMNS["label_column"]._replace(
-        tasks=_TEXTS,
+        tasks=_LABELLED,
         help="label, or answers.",
         default="label; answer: answers or answer; rerank: label, score or negatives",
     ),
@@ -492,7 +495,8 @@ def _bert(name: str) -> click.Command:
     @options.choice(
         "--task", of=(*_TEXTS, TAG), default=CLASSIFY,
         help="What to learn: labels of texts, numbers of texts, labels or numbers of pairs of "
-        "texts, answers to questions in a context, relevance to queries, or tags of words.",
+        "texts, answers to questions in a context, relevance to queries, vectors by pairs of texts "
+        "of the same meaning, or tags of words.",
     )  # fmt: skip
     @options.several(*(column.option() for column in BERT_COLUMNS.values()))
     @parameters.options_of(*names, skip=("pairs",), names=names)
@@ -513,8 +517,9 @@ def _bert(name: str) -> click.Command:
         learns labels, or numbers where the label is a fraction. --task tag reads lists of tokens
         and of tags, as long. --task answer reads a question, a context and its answers: a column
         `answers` as in SQuAD, or `answer` and `answer_start`. --task rerank reads a query, a
-        passage and a label from 0 to 1, or a query, a positive and a list of negatives. CHECKPOINT
-        is a folder in Hugging Face's format. The model has the tokenizer and all weights: see
+        passage and a label from 0 to 1, or a query, a positive and a list of negatives. --task
+        embed reads pairs without labels; `fastseq export` writes its encoder. CHECKPOINT is a
+        folder in Hugging Face's format. The model has the tokenizer and all weights: see
         `fastseq predict`, `test` and `info`.
         """
         if given["base"] is None:

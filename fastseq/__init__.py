@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         TfidfFeatures as TfidfFeatures,
     )
     from fastseq.models.bert.answering import BertAnswerer as BertAnswerer
+    from fastseq.models.bert.embedding import BertEmbedder as BertEmbedder
     from fastseq.models.bert.encoding import TextEncoder as TextEncoder
     from fastseq.models.bert.finetuning import BertClassifier as BertClassifier
     from fastseq.models.bert.finetuning import BertRegressor as BertRegressor
@@ -93,6 +94,7 @@ _PUBLIC = {
     "SettingsError TrainingError",
     "features.estimators": "BM25Features CountFeatures TfidfFeatures",
     "models.bert.answering": "BertAnswerer",
+    "models.bert.embedding": "BertEmbedder",
     "models.bert.encoding": "TextEncoder",
     "models.bert.sparse": "SparseEncoder",
     "models.bert.finetuning": "BertClassifier BertRegressor",

@@ -22,6 +22,7 @@ _HOMES = {
     "bert tagger": ("fastseq.models.bert.tagging", "BertTagger"),
     "bert answerer": ("fastseq.models.bert.answering", "BertAnswerer"),
     "bert reranker": ("fastseq.models.bert.reranking", "BertReranker"),
+    "bert embedder": ("fastseq.models.bert.embedding", "BertEmbedder"),
     "bert regressor": ("fastseq.models.bert.finetuning", "BertRegressor"),
     "bert pretrained": ("fastseq.models.bert.pretraining", "BertPretrainer"),
     "fasttext": ("fastseq.models.fasttext.classifier", "FastTextClassifier"),

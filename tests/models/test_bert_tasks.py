@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import fastseq
-from fastseq import BertAnswerer, BertReranker, BertTagger
+from fastseq import BertAnswerer, BertEmbedder, BertReranker, BertTagger, TextEncoder
 from fastseq.errors import DataError, SettingsError
 from fastseq.models.bert.answering import exact_match, word_f1
 from fastseq.models.bert.contexts import ContextEncoder, best_spans
@@ -81,7 +81,7 @@ def golden_model(
 def check_losses(task: str, model: BertModel) -> None:
     assert model.history_ is not None
     losses = model.history_.columns["train_loss"]
-    np.testing.assert_allclose(losses, GOLDEN[f"{task}/losses"], rtol=1e-4)
+    np.testing.assert_allclose(losses, GOLDEN[f"{task}/losses"], rtol=1e-4, atol=1e-6)
 
 
 def check_resume(make: Callable[[], BertModel], given: dict[str, Any], weights: np.ndarray) -> None:
@@ -457,3 +457,47 @@ def test_reranker_names_bad_rows(base: Path) -> None:
         fit([RANKED[0], {**RANKED[1], "negatives": [None]}])
     with pytest.raises(DataError, match=r"row 0 \(from 0\): \('a',\), expected a pair"):
         fit([("a",)], [1])
+
+
+# ---- vectors
+
+
+def test_losses_of_vectors_match_transformers(tmp_path: Path) -> None:
+    pairs = list(zip(SPEC["first"], SPEC["second"], strict=True))
+    model = golden_model("embed", BertEmbedder, tmp_path / "base", "bert.", batch_size=len(pairs))
+    model.fit(pairs)
+    check_losses("embed", model)
+    cosines = model.predict(SPEC["first"]) @ model.predict(SPEC["second"]).T
+    np.testing.assert_allclose(cosines / 0.05, GOLDEN["embed/outputs"], atol=2e-3)
+    found = model.evaluate(pairs)
+    wanted = GOLDEN["embed/outputs"]
+    assert found["accuracy"] == (wanted.argmax(1) == np.arange(len(pairs))).mean()
+    exact = wanted - wanted.max(1, keepdims=True)
+    losses = np.log(np.exp(exact).sum(1)) - exact.diagonal()
+    assert found["loss"] == pytest.approx(losses.mean(), rel=1e-3)
+    model.export(tmp_path / "encoder")
+    encoder = TextEncoder.load(tmp_path / "encoder")
+    np.testing.assert_array_equal(encoder.encode(SPEC["first"]), model.predict(SPEC["first"]))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "max"])
+def test_vectors_are_saved_resumed_and_written(
+    base: Path, tmp_path: Path, pooling: str
+) -> None:
+    pairs = list(zip(TEXTS, TEXTS[::-1], strict=True))
+
+    def make() -> BertModel:
+        return BertEmbedder(base=base, threads=2, pooling=pooling, **SETTINGS)
+
+    model = make().fit(pairs, valid=pairs, path=tmp_path / "whole")
+    weights = model.learned.network.parameters.values
+    check_resume(make, {"examples": pairs, "valid": pairs, "path": tmp_path / "m"}, weights)
+    loaded = BertEmbedder.load(tmp_path / "whole")
+    np.testing.assert_array_equal(loaded.predict(TEXTS), model.predict(TEXTS))
+    table = pa.table({"id": [1, 2], "text": ["a cat", ""]})
+    (found,) = [batch.to_pydict() for batch in loaded.predict_batches(table)]
+    assert found["id"] == [1, 2]
+    assert found["vector"][0] == model.predict(["a cat"])[0].tolist()
+    assert found["vector"][1] is None
+    with pytest.raises(DataError, match="expected a pair of texts"):
+        make().fit(TEXTS)

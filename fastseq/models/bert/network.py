@@ -21,9 +21,10 @@ from fastseq.nn.bert import Pooler
 from fastseq.nn.encoder import Encoder
 from fastseq.nn.layer import Layer, Parameters
 from fastseq.seeds import mixed_key
-from fastseq.types import Float32, Int32, Int64, ranges
+from fastseq.types import Float32, Float64, Int32, Int64, ranges
 
 CLS = "cls"
+_SMALLEST = 1e-12  # norm that a vector is divided by
 # names of parameters, as in transformers
 PREFIX, HEAD, SPAN_HEAD = "bert", "classifier", "qa_outputs"
 
@@ -37,7 +38,7 @@ class BertBody(LabelNetwork):
     dropout : all rates; None: those of `config`
     weights : float32[K], of each label in the loss; None: all 1
     pooler : the layer that the dense one follows, of BERT's pooler; None without
-    head : prefix of the dense layer's parameters
+    head : prefix of the dense layer's parameters; None: there is no such layer
 
     Parameters of the layers have the names of transformers' BertFor… classes. Only those of the
     pooler and of the dense layer have initial values; the others are zeros until `load` or
@@ -54,7 +55,7 @@ class BertBody(LabelNetwork):
         weights: Float32 | None = None,
         *,
         pooler: Pooler | None = None,
-        head: str = HEAD,
+        head: str | None = HEAD,
     ) -> None:
         H = config.hidden
         rate = config.dropout if dropout is None else dropout
@@ -77,8 +78,9 @@ class BertBody(LabelNetwork):
         if pooler is not None:
             layers[f"{PREFIX}.pooler"] = pooler
         self._drop = backend.dropout(rate)
-        self.output = backend.dense(H, outputs, init="truncated_normal", seed=mixed_key(seed, 3))
-        layers[head] = self.output
+        if head is not None:
+            made = {"init": "truncated_normal", "seed": mixed_key(seed, 3)}
+            self.output = layers[head] = backend.dense(H, outputs, **made)
         super().__init__(layers, backend)
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -302,6 +304,84 @@ class BertSpanNetwork(BertBody):
 
     def backward(self) -> None:
         self.read_back(self.output.backward(self._taken_gradients()))
+
+
+class BertEmbeddingNetwork(BertBody):
+    """body -> pooling: a vector of each of the two texts of an example, trained by the
+    cross-entropy of the cosines of a first text with all second ones of the batch.
+
+    pooling      "mean" or "max" of the tokens' vectors, or "cls", the vector of [CLS]
+    temperature  what cosines are divided by
+    """
+
+    def __init__(
+        self, config: BertConfig, pooling: str, temperature: float, dropout: float | None,
+        backend: Backend, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__(config, 0, dropout, backend, seed, head=None)
+        self._name, self._temperature = pooling, temperature
+        self._pooling = None if pooling == CLS else backend.pooling(pooling, config.hidden)
+        self._firsts: Any = None
+        self._rows = 0
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        """float32[2 B, H]: the vectors of the first and the second text of each example."""
+        assert batch.seconds is not None
+        starts = np.stack([batch.offsets[:-1], batch.offsets[:-1] + batch.seconds], axis=1)
+        offsets = np.append(starts.reshape(-1), len(batch.values))
+        texts = replace(batch, offsets=offsets, seconds=None)
+        if not training:
+            out = np.empty((len(offsets) - 1, self._config.hidden), np.float32)
+
+            def use(numbers: Int64, hidden: Float32, own: Int64) -> None:
+                out[numbers] = pool_rows(hidden, own, self._name)
+
+            self._encode(texts, use)
+            return out
+        rows = self.read(texts, True, key)
+        self._firsts, self._rows = offsets[:-1], len(rows)
+        if self._pooling is None:
+            return rows[self._firsts]
+        return self._pooling.forward(rows, offsets)
+
+    def cosines(self, vectors: Any) -> Float64:
+        """float64[B, B]: of first texts (rows) with second ones."""
+        units, _ = _units(vectors)
+        return units[0::2] @ units[1::2].T
+
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
+        B = len(batch)
+        units, norms = _units(scores)
+        first, second = units[0::2], units[1::2]
+        logits = first @ second.T / self._temperature
+        logits -= logits.max(1, keepdims=True)
+        totals = np.log(np.exp(logits).sum(1))
+        own = np.arange(B)
+        loss = (totals - logits[own, own]).mean()
+        if training:
+            shares = np.exp(logits - totals[:, None])
+            shares[own, own] -= 1
+            shares /= B * self._temperature
+            gradient = np.empty_like(units)
+            gradient[0::2], gradient[1::2] = shares @ second, shares.T @ first
+            # of a vector by that of its direction
+            gradient -= (gradient * units).sum(1, keepdims=True) * units
+            self._gradients = (gradient / norms).astype(np.float32)
+        return loss, float(B)
+
+    def backward(self) -> None:
+        dy = self._taken_gradients()
+        if self._pooling is None:
+            self.read_back(self.backend.sum_rows(dy, self._firsts, self._rows))
+        else:
+            self.read_back(self._pooling.backward(dy))
+
+
+def _units(vectors: Any) -> tuple[Float64, Float64]:
+    """(float64[N, H], float64[N, 1]) of vectors: their directions and Euclidean norms."""
+    exact = vectors.astype(np.float64)
+    norms = np.maximum(np.sqrt((exact * exact).sum(1, keepdims=True)), _SMALLEST)
+    return exact / norms, norms
 
 
 class BertScorer(BertNetwork):
