@@ -47,6 +47,7 @@ COMMANDS = {
     "test": ("models", "Evaluate a trained model on data with known answers."),
     "answer": ("models", "Answer a question by a part of a context."),
     "generate": ("models", "Generate text with a language model."),
+    "contexts": ("vectors", "Compare the vectors of a word in several texts."),
     "embed": ("embed", "Make vectors of texts with a BERT checkpoint."),
     "fit-word2vec": ("fit", "Learn word vectors (Word2Vec)."),
     "fit-fasttext": ("fit", "Learn vectors of words and character n-grams (FastText)."),

@@ -78,6 +78,71 @@ def neighbors(
 
 
 @command(
+    "contexts",
+    "fastseq contexts all-MiniLM-L6-v2 bank 'a bank of the river' 'the bank lends' 'a river bank'",
+    "fastseq contexts all-MiniLM-L6-v2 bank - --plot bank.png < sentences.txt",
+)
+@options.model
+@click.argument("word")
+@click.argument("texts", metavar="TEXT...", nargs=-1, required=True)
+@options.number("-k", default=3, help="Nearest occurrences of each.")
+@options.file("--plot", help="Plot the vectors of the word: .png, .svg or .pdf.")
+@options.overwrite
+@options.form(*FORMS)
+def contexts(
+    common: Common,
+    model_path: Path,
+    word: str,
+    texts: tuple[str, ...],
+    k: int,
+    plot: Path | None,
+    overwrite: bool,
+    form: str,
+) -> None:
+    """Compare the vectors that WORD has in several texts, by a checkpoint of BERT.
+
+    MODEL is a folder as `fastseq embed` takes it. Each TEXT with WORD gives it a vector of its own,
+    the mean of those of its word pieces; - reads texts from standard input, one a line. Printed are
+    the other occurrences whose vectors have the largest cosine.
+    """
+    from fastseq.models.bert.occurrences import occurrences
+
+    from .encoders import load_encoder
+
+    whole("k", k, 1)
+    if plot is not None:
+        from fastseq.vectors.plots import check_plot
+
+        check_plot(plot, overwrite=overwrite)
+    given = list(texts)
+    if given == ["-"]:
+        stream: Any = click.get_text_stream("stdin", encoding="utf-8")
+        lines = stream.read().splitlines()
+        given = [line for line in lines if line.strip()]
+    found = occurrences(load_encoder(common, model_path), word, given)
+    cosines: Any = found.vectors @ found.vectors.T
+    rows = []
+    for own, scores in enumerate(cosines):
+        near = [other for other in (-cosines[own]).argsort(kind="stable").tolist() if other != own][:k]
+        for rank, other in enumerate(near, 1):
+            score = float(scores[other])
+            rows.append((given[found.texts[own]], rank, given[found.texts[other]], score))
+    if plot is not None:
+        from fastseq.vectors.plots import text_map
+
+        labels = [shortened(given[text]) for text in found.texts]
+        text_map(found.vectors, labels, plot, f"{word}, in the plane of its vectors", overwrite)
+        common.notify(f"{plot}: {len(labels):,} vectors")
+    write_rows(form, ("text", "rank", "near", "score"), rows)
+
+
+def shortened(text: str, most: int = 40) -> str:
+    """A text on one line, cut to a number of characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+@command(
     "analogy",
     "fastseq analogy vectors man king woman",
     "fastseq analogy vectors athens greece oslo -k 1 --method mul --format json",

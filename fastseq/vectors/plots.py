@@ -64,12 +64,35 @@ def word_map(
     names = list(groups)
     if len(names) < 3:
         raise DataError(f"{len(names)} words to plot: expected at least three")
-    places, shares = plane(vectors.vectors_of(names))
-    colours = [COLOURS[group % len(COLOURS)] for group in groups.values()]
+    title = "Words in the plane of their vectors"
+    _draw_map(path, vectors.vectors_of(names), names, list(groups.values()), asked, title)
+    return len(names)
+
+
+def text_map(
+    vectors: Float32, labels: Sequence[str], path: str | Path, title: str, overwrite: bool = False
+) -> None:
+    """Plot vectors float32[n, d] of texts as `word_map` does, each with a label.
+
+    Raises DataError for fewer than three, and as `word_map`.
+    """
+    check_plot(path, overwrite=overwrite)
+    if len(labels) < 3:
+        raise DataError(f"{len(labels)} vectors to plot: expected at least three")
+    _draw_map(path, vectors, labels, list(range(len(labels))), 0, title)
+
+
+def _draw_map(
+    path: str | Path, vectors: Float32, names: Sequence[str], groups: Sequence[int], asked: int,
+    title: str,
+) -> None:  # fmt: skip
+    """Plot named vectors, each in the colour of its group, the first `asked` with large points."""
+    places, shares = plane(vectors)
+    colours = [COLOURS[group % len(COLOURS)] for group in groups]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for row, group in enumerate(groups.values()):
+        for row, group in enumerate(groups):
             axes.plot(
                 *places[row], MARKERS[group // len(COLOURS) % len(MARKERS)],
                 color=colours[row], markersize=7 if row < asked else 4, zorder=4,
@@ -79,11 +102,10 @@ def word_map(
         axes.tick_params(labelbottom=False, labelleft=False, length=0)
         axes.set_xlabel(f"first principal component ({shares[0]:.0%} of the variance)")
         axes.set_ylabel(f"second ({shares[1]:.0%})")
-        axes.set_title("Words in the plane of their vectors")
+        axes.set_title(title)
         _label(figure, axes, places, names, colours, asked)
 
     drawn(path, INCHES, draw)
-    return len(names)
 
 
 def plane(vectors: Float32) -> tuple[Float64, Float64]:

@@ -180,6 +180,31 @@ def test_an_interrupted_command_continues(
     assert not Path("out.parquet.partial").exists()
 
 
+def test_contexts_of_a_word(run: Run, tmp_path: Path) -> None:
+    texts = ["the cats sat", "a dog ran", "Cats ran . cats sat .", "cats , cats"]
+    ran = run("contexts", "model", "cats", *texts, "-k", "9", "--format", "json", "--plot", "c.svg")
+    assert ran.code == 0, ran.err
+    assert Path("c.svg").stat().st_size > 1000
+    found = json.loads(ran.out)
+    assert len(found) == 5 * 4
+    encoder = TextEncoder.load("model")
+    vectors = []
+    for text, spans in ((texts[0], [(4, 8)]), (texts[2], [(0, 4), (11, 15)])):
+        tokens = encoder.encode_tokens(text)
+        assert isinstance(tokens, TokenVectors)
+        for start, stop in spans:
+            own = (tokens.spans[:, 0] >= start) & (tokens.spans[:, 1] <= stop)
+            assert own.sum() == 2  # cat ##s
+            vectors.append(tokens.vectors[own].mean(0))
+    units = [vector / np.linalg.norm(vector) for vector in vectors]
+    first = [row for row in found if row["text"] == texts[0] and row["near"] == texts[2]]
+    wanted = sorted((float(units[0] @ other) for other in units[1:]), reverse=True)
+    assert [row["score"] for row in first] == pytest.approx(wanted, abs=1e-5)
+    assert "occurs in none" in run("contexts", "model", "mice", *texts).err
+    long = "the cat sat on the mat . cats"
+    assert "beyond the 8 tokens" in run("contexts", "model", "cats", long).err
+
+
 def test_wrong_input(run: Run, write: Write) -> None:
     write("docs.parquet", id=[1, 2], text=["a", "the cat sat on the mat . the dog ran"])
     embed = ("embed", "model", "docs.parquet", "-o", "out.parquet")
