@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,14 +117,14 @@ def contexts(
         check_plot(plot, overwrite=overwrite)
     given = list(texts)
     if given == ["-"]:
-        stream: Any = click.get_text_stream("stdin", encoding="utf-8")
-        lines = stream.read().splitlines()
+        lines = sys.stdin.buffer.read().decode("utf-8", "replace").splitlines()
         given = [line for line in lines if line.strip()]
     found = occurrences(load_encoder(common, model_path), word, given)
     cosines: Any = found.vectors @ found.vectors.T
     rows = []
     for own, scores in enumerate(cosines):
-        near = [other for other in (-cosines[own]).argsort(kind="stable").tolist() if other != own][:k]
+        order = (-scores).argsort(kind="stable").tolist()
+        near = [other for other in order if other != own][:k]
         for rank, other in enumerate(near, 1):
             score = float(scores[other])
             rows.append((given[found.texts[own]], rank, given[found.texts[other]], score))
