@@ -172,7 +172,7 @@ def test_tokens_are_cut_in_training_only() -> None:
     assert whole.targets.tolist() == [0, 1, -1, 1]
     assert whole.report.unseen == {"Z": 1}
     assert whole.report.messages()[-1] == "1 of 4 tokens have a tag unseen in training: 'Z'"
-    whole.check_known()
+    whole.check_known("data")
 
 
 def test_unseen_labels_are_counted_and_distinguished() -> None:
@@ -180,12 +180,12 @@ def test_unseen_labels_are_counted_and_distinguished() -> None:
     test = encoder.read(labelled(["a", "b", "c", "a"], ["y", "q", "x", "q"]))
     assert test.targets is not None
     assert test.targets.tolist() == [1, -1, 0, -1]
-    test.check_known()
+    test.check_known("data")
     assert test.report.unseen == {"q": 2}
     assert test.report.messages() == ["2 of 4 rows have a label unseen in training: 'q'"]
-    train.check_known()
+    train.check_known("data")
     with pytest.raises(DataError, match="every label is unseen"):
-        encoder.read(labelled(["a"], ["q"])).check_known()
+        encoder.read(labelled(["a"], ["q"])).check_known("data")
     with pytest.raises(DataError, match="such as 3; expected those of training"):
         encoder.read(labelled(["a"], [3]))
     plain = encoder.encode(next(open_rows(as_source(["a"]), "text", targets=False).batches()))
