@@ -15,7 +15,7 @@ from fastseq_cli.main import COMMANDS, cli
 from tests.cli.conftest import Run, Write
 
 READ_ONLY = {
-    "analogy", "answer", "completion", "evaluate", "generate", "info", "phrases", "test",
+    "analogy", "answer", "completion", "evaluate", "fill-mask", "generate", "info", "phrases", "test",
     "test-vectors",
 }  # fmt: skip
 CHANGING = {"add", "compact", "delete"}  # an index that they are given
