@@ -15,8 +15,8 @@ from fastseq_cli.main import COMMANDS, cli
 from tests.cli.conftest import Run, Write
 
 READ_ONLY = {
-    "analogy", "answer", "completion", "evaluate", "fill-mask", "generate", "info", "phrases", "test",
-    "test-vectors",
+    "analogy", "answer", "completion", "evaluate", "fill-mask", "generate", "info", "phrases",
+    "test", "test-vectors",
 }  # fmt: skip
 CHANGING = {"add", "compact", "delete"}  # an index that they are given
 VEC = "3 2\na 1.0 0.0\nb 0.0 1.0\nc 0.5 0.5\n"
