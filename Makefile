@@ -58,7 +58,7 @@ test-all: ## the same on all of the randomised and exhaustive suites
 # One run of pytest uses one processor. Several parts keep two of them busy, the shorter ones at the
 # end. Two parts that begin together would compile the same kernels, so beside the first part (make takes
 # its targets in order, each once) run those that compile few, and beside the second one the index.
-PARTS := search models index cli rest
+PARTS := search models rest index cli
 TESTS_search := tests/search
 TESTS_index := tests/index tests/store
 TESTS_models := tests/kernels tests/models tests/nn tests/vectors
