@@ -106,7 +106,7 @@ def usearch(vectors: Any, queries: Any, k: int) -> Callable[[], Any] | None:
         from usearch.index import search  # type: ignore[import-not-found]
     except ImportError:
         return None
-    return lambda: search(vectors, queries, k, "ip", exact=True, threads=1).keys
+    return lambda: np.atleast_2d(search(vectors, queries, k, "ip", exact=True, threads=1).keys)
 
 
 if __name__ == "__main__":
