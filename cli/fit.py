@@ -601,6 +601,8 @@ def _pretrain(name: str) -> click.Command:
             from fastseq.models.bert.writing import check_target
 
             check_target(export, overwrite)
+            if export.resolve() == model_path.resolve():
+                raise click.UsageError("--export and --output are the same folder")
         model = kind(**parameters.given(kind, given), threads=common.threads)
         seconds = _run(
             common, model, "tokens", corpus, model_path, resume, overwrite=overwrite, valid=valid,

@@ -83,12 +83,11 @@ def _show_pretrained(path: Path, verify: bool, form: str) -> None:
     used, with `verify` also for NaN and infinite weights."""
     import numpy as np
 
-    from fastseq.models.bert.checkpoint import read_checkpoint
+    from fastseq.models.bert.checkpoint import read_checkpoint, tokenizer_of
     from fastseq.nn.precisions import PRECISIONS, has_instructions
-    from fastseq.text.tokenizer_files import read_tokenizer
 
     found = read_checkpoint(path)
-    config, sentences, tokenizer = found.config, found.sentences, read_tokenizer(path)
+    config, sentences, tokenizer = found.config, found.sentences, tokenizer_of(found)
     arrays = {**found.weights, **found.others}
     if verify:
         for name, array in arrays.items():

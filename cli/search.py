@@ -341,7 +341,7 @@ def search(
         real("--hybrid-weight", hybrid_weight, lambda w: 0 <= w <= 1, "a number from 0 to 1")
     if hybrid_depth is not None:
         whole("--hybrid-depth", hybrid_depth, 1)
-    _refuse("--rerank", rerank, of_words)
+    _refuse("--rerank", rerank, of_words | {"--sparse": sparse})
     if rerank is None and rerank_depth is not None:
         raise click.UsageError("--rerank-depth requires --rerank")
     if hybrid is None and not (hybrid_weight is None and hybrid_depth is None):
@@ -503,7 +503,7 @@ def _reranker(common: Common, path: Path, given: int | None) -> Callable[..., Hi
         )
 
     def search(find: Any, index: Index, queries: Any, k: int, **searched: Any) -> Hits:
-        hits: Hits = find(queries, k=_most_hits(depth, index), **searched)
+        hits: Hits = find(queries, k=_most_hits(max(depth, k), index), **searched)
         return hits.rerank(model.score_texts, k)
 
     return search

@@ -241,6 +241,11 @@ class Hits:
                 continue
             texts = [_text_of(fields[name] for name in names) for fields in self.fields(q, names)]
             found = np.asarray(score(" ".join(self.query_texts(q)), texts), np.float32)
+            if found.shape != (count,) or not np.isfinite(found).all():
+                raise DataError(
+                    f"query {q} (from 0): the scores of {count} texts are of shape "
+                    f"{list(found.shape)}, or not finite; expected a number for each"
+                )
             order = np.argsort(-found, kind="stable")[:size]
             rows[q, : len(order)], scores[q, : len(order)] = self.rows[q, order], found[order]
         asked = None if self._asked is None else self._asked._replace(request=None, options={})

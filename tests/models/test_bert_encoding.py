@@ -189,6 +189,10 @@ def test_vectors_that_are_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sum(map(len, encoder.predict_batches(reader))) == 3
     with pytest.raises(DataError, match=r"t.parquet: row 1 .* a number beyond float16, expected f"):
         list(encoder.predict_batches(reader, kind="float16"))
+    with pytest.raises(DataError, match=r"row 1 \(from 0\): a vector of its tokens"):
+        spoilt.encode_tokens(["a cat", "the mat"])
+    with pytest.raises(SettingsError, match="expected a name other than tokens, starts, ends"):
+        encoder.predict_token_batches(reader, column="starts")
 
 
 def test_vectors_of_tokens(tmp_path: Path) -> None:

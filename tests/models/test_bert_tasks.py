@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import fastseq
@@ -501,3 +502,30 @@ def test_vectors_are_saved_resumed_and_written(
     assert found["vector"][1] is None
     with pytest.raises(DataError, match="expected a pair of texts"):
         make().fit(TEXTS)
+
+
+def test_measures_of_vectors_do_not_depend_on_parts(base: Path, tmp_path: Path) -> None:
+    pairs = [(TEXTS[n % 8], TEXTS[(3 * n + 1) % 8]) for n in range(40)]
+    model = BertEmbedder(base=base, threads=1, **SETTINGS | {"batch_size": 16, "epochs": 1})
+    model.fit(pairs)
+    paths = []
+    for part in range(5):
+        some = pairs[8 * part : 8 * part + 8]
+        path = tmp_path / f"{part}.parquet"
+        pq.write_table(pa.table({"a": [a for a, _ in some], "b": [b for _, b in some]}), path)
+        paths.append(path)
+    assert model.evaluate(paths) == pytest.approx(model.evaluate(pairs))
+    index = fastseq.Index.build(
+        pa.table({"text": TEXTS}), tmp_path / "index", dense=model.encoder()
+    )
+    assert index.search_dense(["cat"], 1, encoder=model.encoder()).ids[0]
+
+
+def test_labels_and_scores_that_do_not_fit(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"row 1.* label 5, expected a number from 0 to 1"):
+        BertReranker(base=base, **SETTINGS).fit([("a", "b"), ("c", "d")], [0.5, 5.0])
+    index = fastseq.Index.build(pa.table({"text": TEXTS}), tmp_path / "index")
+    hits = index.search("cat", 5)
+    for wrong in ([1.0], [[1.0]], [float("nan")] * 9):
+        with pytest.raises(DataError, match="expected a number for each"):
+            hits.rerank(lambda query, texts, wrong=wrong: wrong[: len(texts) + 9])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from fastseq.errors import RowError, located, quoted
+from fastseq.errors import DataError, RowError, located, quoted
 from fastseq.models.bert.examples import check_rows, second_texts
 from fastseq.models.data.examples import Examples, ReadReport
 from fastseq.models.data.labels import Labels
@@ -79,7 +79,15 @@ class CandidateEncoder:
             seconds.append(second_texts(found))
             size += len(found.ids)
             if batch.values is not None:
-                scores.append(batch.values[:, 0].astype(np.float32))
+                labels = batch.values[:, 0]
+                wrong = ~((labels >= 0) & (labels <= 1))
+                if wrong.any():
+                    row = int(np.argmax(wrong))
+                    raise DataError(
+                        f"{batch.where(row)}: the label {labels[row]:g}, expected a number from 0 "
+                        "to 1"
+                    )
+                scores.append(labels.astype(np.float32))
             empty = (np.diff(query.offsets) == 0) | (np.diff(text.offsets)[groups[:-1]] == 0)
             report.rows += batch.rows
             report.nulls += batch.null_texts

@@ -26,19 +26,22 @@ from fastseq.models.bert.finetuning import PAIR_NAMES, BertModel, BertState, Ber
 from fastseq.models.bert.network import PREFIX, BertEmbeddingNetwork
 from fastseq.models.bert.rows import LABEL, rows_with_columns
 from fastseq.models.bert.writing import ENCODER, write_checkpoint
-from fastseq.models.data.batches import take
+from fastseq.models.data.batches import Batch, take
 from fastseq.models.data.examples import Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.nn.backend import Backend
 from fastseq.store.files import MEMORY, SpillArray
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
-from fastseq.types import Float32, offsets_of
+from fastseq.types import Float32, Int64, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.store.columns import Fields
     from fastseq.store.predictions import Predictions
     from fastseq.store.rows import RowBatch, RowReader
+
+
+_IN_MEMORY = Path("BertEmbedder")  # in place of the folder of a checkpoint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,13 +142,13 @@ class BertEmbedder(BertModel):
     )  # fmt: skip
 
     def encoder(self) -> TextEncoder:
-        """A TextEncoder of the weights as they are; it has no digest, unlike one that is loaded
-        from what `export` writes."""
+        """A TextEncoder of the weights as they are. Its digest is not that of the checkpoint which
+        `export` writes: to search an index later, build it with the latter."""
         learned = self.learned
         prefix = f"{PREFIX}."
         views = learned.network.parameters.views
         weights = {name.removeprefix(prefix): view for name, view in views.items()}
-        checkpoint = Checkpoint(Path(), learned.config, weights, {}, self._sentences(learned))
+        checkpoint = Checkpoint(_IN_MEMORY, learned.config, weights, {}, self._sentences(learned))
         tokenizer = learned.encoder.tokenizer
         return TextEncoder(checkpoint, tokenizer, threads=self.threads)
 
@@ -237,12 +240,27 @@ def measured(learned: BertState, parts: Sequence[Examples], size: int) -> dict[s
     loss = right = count = 0.0
     network = learned.network
     assert isinstance(network, BertEmbeddingNetwork)
+    # batches do not end where parts do, which depend on files
+    bounds = offsets_of([len(part) for part in parts])
     with network.held():
-        for part in parts:
-            for first in range(0, len(part), size):
-                batch = take(part, np.arange(first, min(first + size, len(part))))
-                vectors = network.scores(batch)
-                loss += float(network.loss(vectors, batch, False)[0]) * len(batch)
-                right += float((network.cosines(vectors).argmax(1) == np.arange(len(batch))).sum())
-                count += len(batch)
+        for start in range(0, int(bounds[-1]), size):
+            batch = _batch(parts, bounds, start, min(start + size, int(bounds[-1])))
+            vectors = network.scores(batch)
+            loss += float(network.loss(vectors, batch, False)[0]) * len(batch)
+            right += float((network.cosines(vectors).argmax(1) == np.arange(len(batch))).sum())
+            count += len(batch)
     return {"loss": loss / count, "accuracy": right / count}
+
+
+def _batch(parts: Sequence[Examples], bounds: Int64, start: int, stop: int) -> Batch:
+    """The rows from start to stop - 1 of all parts, which begin at `bounds`."""
+    taken = []
+    for part, first in zip(parts, bounds.tolist(), strict=False):
+        own = np.arange(max(start - first, 0), min(stop - first, len(part)))
+        if len(own):
+            taken.append(take(part, own))
+    seconds = [each.seconds for each in taken if each.seconds is not None]
+    rows = np.arange(start, stop)
+    values = np.concatenate([each.values for each in taken])
+    offsets = offsets_of(np.concatenate([np.diff(each.offsets) for each in taken]))
+    return Batch(values, offsets, rows, rows, None, None, np.concatenate(seconds))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 TYPES_OF_VECTORS = {"float32": "float", "float16": "halffloat", "int8": "int8"}
 _INT8 = "int8"
+_OF_TOKENS = ("tokens", "starts", "ends")  # columns beside the vectors of tokens
 SCALE = "scale"  # ends the name of the column of scales
 _SMALLEST = np.float32(1e-12)  # norm that a vector is divided by, as in sentence-transformers
 _TOKEN_BYTES = 1 << 17  # of text whose tokens' vectors are in memory at a time
@@ -266,16 +267,16 @@ class TextEncoder(TextInputs):
         report, source = EncodeReport(), text_source(texts)
         self.report, start = report, self._prompt(prompt)
         found: list[TokenVectors] = []
-        with source.located():
-            for part in source.slices():
+        for part in source.slices():
+            with located(source.where, len(found)):
                 ids, offsets, spans, vectors = self._token_vectors(
                     part, start, on_truncate, report, normalize
                 )
-                words = self.tokenizer.words(ids)
-                found += [
-                    TokenVectors(words[a:b], spans[a:b], vectors[a:b])
-                    for a, b in pairwise(offsets.tolist())
-                ]
+            words = self.tokenizer.words(ids)
+            found += [
+                TokenVectors(words[a:b], spans[a:b], vectors[a:b])
+                for a, b in pairwise(offsets.tolist())
+            ]
         for message in report.messages(self.max_length, on_truncate == "split"):
             warn(message)
         return found[0] if isinstance(texts, str) else found
@@ -300,8 +301,11 @@ class TextEncoder(TextInputs):
 
         one_of("on_truncate", on_truncate, TRUNCATION)
         one_of("kind", kind, TYPES_OF_VECTORS)
-        if not string("column", column):
-            raise SettingsError("the column of vectors needs a name")
+        if not string("column", column) or column in _OF_TOKENS:
+            raise SettingsError(
+                f"the column of vectors is {column!r}; expected a name other than "
+                f"{', '.join(_OF_TOKENS)}"
+            )
         report = self.report = EncodeReport()
         start = self._prompt(prompt)
         names = tuple(self.tokenizer.words(range(len(self.tokenizer))))
@@ -384,6 +388,10 @@ class TextEncoder(TextInputs):
             vectors[ranges(ends[numbers], counts)] = hidden[ranges(own[:-1] + 1, counts)]
 
         self.network.encode(windows.ids, windows.offsets, inner)
+        if not np.isfinite(vectors).all():
+            text = int(np.searchsorted(ends, np.argmin(np.isfinite(vectors).all(1)), "right")) - 1
+            row = int(np.searchsorted(windows.bounds, text, "right")) - 1
+            raise RowError(row, "a vector of its tokens has a number that is not finite")
         offsets = ends[windows.bounds]
         taken = ranges(split.tokens.offsets[:-1], np.diff(offsets))
         spans = np.stack([split.starts[taken], split.stops[taken]], axis=1) - len(prompt)

@@ -115,6 +115,8 @@ class TextInputs:
         self.prompts: Mapping[str, str] = given.prompts
         self.default_prompt = given.default_prompt
         self.path: Path = checkpoint.path
+        # of a model in memory, whose weights have no file
+        self._weights = None if (checkpoint.path / WEIGHTS).is_file() else checkpoint.weights
         self.tokenizer = tokenizer
         self.report = EncodeReport()
         self._team = team
@@ -131,6 +133,10 @@ class TextInputs:
             config.heads, config.is_tanh, config.epsilon, dict(self.prompts), self.default_prompt,
         ]  # fmt: skip
         found = sha256(json.dumps(own, sort_keys=True, default=asdict).encode())
+        if self._weights is not None:
+            for name in sorted(self._weights):
+                found.update(np.ascontiguousarray(self._weights[name]).tobytes())
+            return found.hexdigest()
         path = self.path / WEIGHTS
         try:
             with open(path, "rb") as file:

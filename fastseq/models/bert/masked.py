@@ -92,6 +92,8 @@ class MaskedLanguageModel:
             )
         rows = self.network.rows(found.ids, None, found.offsets)[places]
         probabilities = softmax(self.network.words.forward(rows), self.network.backend.team)
+        if not np.isfinite(probabilities).all():
+            raise DataError("the weights of the model give probabilities that are not finite")
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
         return [
             [

@@ -32,6 +32,7 @@ from fastseq.models.data.examples import Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.scoring import scored
 from fastseq.nn.backend import Backend
+from fastseq.settings import whole
 from fastseq.text.wordpiece import WordPiece
 from fastseq.types import Float32
 
@@ -83,6 +84,8 @@ class BertReranker(BertModel):
         self, query: str, texts: Sequence[str], k: int | None = None
     ) -> list[tuple[int, float]]:
         """(number, score) of the k best texts, the best first, ties by number; None for all."""
+        if k is not None:
+            whole("k", k, 1)
         scores = self.score_texts(query, texts)
         order = np.argsort(-scores, kind="stable")[:k].tolist()
         return [(number, float(scores[number])) for number in order]

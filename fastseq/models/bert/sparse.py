@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastseq.errors import located, warn
+from fastseq.errors import FormatError, SettingsError, located, warn
 from fastseq.models.bert.checkpoint import WEIGHTS, Checkpoint, read_checkpoint, tokenizer_of
 from fastseq.models.bert.inference import make_encoder
 from fastseq.models.bert.inputs import TRUNCATION, EncodeReport, TextInputs, text_source
 from fastseq.models.bert.parameters import WORDS, check_shapes
 from fastseq.nn.encoder import Affine, Norm
 from fastseq.nn.word_scores import HeadWeights, WordScores
-from fastseq.settings import one_of, thread_count, whole
+from fastseq.settings import one_of, string, thread_count, whole
 from fastseq.text.library_tokenizer import LibraryTokenizer
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
@@ -150,6 +150,8 @@ class SparseEncoder(TextInputs):
         from fastseq.store.predictions import Continued, Maps, Predictions
 
         one_of("on_truncate", on_truncate, TRUNCATION)
+        if not string("column", column):
+            raise SettingsError("the column of terms needs a name")
         report = self.report = EncodeReport()
         start = self._prompt(prompt)
 
@@ -197,6 +199,8 @@ class SparseEncoder(TextInputs):
         def reduce(numbers: Int64, hidden: Float32, own: Int64) -> None:
             scores = self._head.maxima(hidden, own)
             scores[:, self._unnamed] = 0
+            if not np.isfinite(scores).all():
+                raise FormatError(f"{self.path}: its weights give scores that are not finite")
             for number, row in zip(numbers.tolist(), scores, strict=True):
                 ids = np.flatnonzero(row > 0).astype(np.int32)
                 parts[number] = ids, row[ids]
