@@ -156,4 +156,4 @@ def test_every_machine_gives_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> 
     lines = [text.splitlines() for text in found]
     assert len({first for first, _ in lines}) == 1
     rows = np.array([second.split() for _, second in lines], float)
-    np.testing.assert_allclose(rows[1:], np.broadcast_to(rows[0], rows[1:].shape), atol=2e-4)
+    np.testing.assert_allclose(rows[1:], np.broadcast_to(rows[0], rows[1:].shape), atol=2e-3)
