@@ -5,8 +5,8 @@
 "int8"      weights in 255 steps for each column, inputs in 255 for each row, sums exact in int32
 
 Every row of a result depends on nothing but the row of the input, so its bits are the same in any
-batch. On a CPU with the instructions (AVX-512 VNNI and BF16, AVX-VNNI) bfloat16 is about 2 and
-int8 4 times as fast as float32; other CPUs compute the same, bfloat16 slower than float32.
+batch. CPUs with AVX-512 BF16 multiply two, with VNNI (AVX-512 or AVX) four numbers in the time of
+one float32; others compute the same, int8 in the time of float32, bfloat16 in twice as much.
 
 Sources: Jacob et al. 2018, "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", section 2.3; scales by row and by column as in Dettmers et al.

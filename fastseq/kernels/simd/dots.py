@@ -1,11 +1,10 @@
 """The steps of a tile's sums: how the 32-bit words of a column of A and a row of B are multiplied.
 
 A word is a float32, two bfloat16 or four bytes, of A unsigned and of B signed, so a step of a tile
-is one, two or four steps of k. Where the CPU has one instruction for a word (vdpbf16ps, vpdpbusd)
-it takes as long as a multiply-add of float32. Elsewhere a step has two phases, one for every other
-number of a word:
+is one, two or four steps of k. Where the CPU has one instruction for a word (vdpbf16ps, vpdpbusd),
+a step is that. Elsewhere a step has two phases, one for every other number of a word:
 
-    bfloat16  shifts and masks make float32 of it: as exact, at 0.8 times the speed of float32
+    bfloat16  shifts and masks make float32 of it: as exact, at half the speed of float32
     bytes     16-bit integers are multiplied and added in pairs, which cannot overflow (a product
               of the whole bytes, vpmaddubsw, can): the same sums as those of vpdpbusd
 

@@ -193,7 +193,8 @@ def _nearest(context: str, text: str, start: int) -> int:
 
 
 def _inside(places: Int64, first: Int64, taken: Int64, before: Int64) -> Int32:
-    """int32[B, 2]: the tokens of each window's answer, 0 ([CLS]) where it has not all of it."""
+    """int32[B, 2]: the first and the last token of each window's answer; 0, [CLS], where the
+    window does not contain the whole answer."""
     whole = (places[:, 0] >= first) & (places[:, 1] < first + taken) & (places[:, 0] >= 0)
     found = np.where(whole[:, None], places - first[:, None] + before[:, None], 0)
     return found.astype(np.int32)
