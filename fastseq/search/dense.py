@@ -53,7 +53,8 @@ _SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it
 _SHARES = 4  # blocks of a thread, at least, so that all have about as many documents
 _CANDIDATES, _LEAST_CANDIDATES, _MORE = 16, 256, 4  # by codes: of each hit, of a query, then times
 _FEW_QUERIES = 4  # searched together by one document after the other
-_ROUNDING = 3e-7  # of a dimension: what sums of float32 may be wrong by
+_ROUNDING = 3e-7  # of an operation: what sums of float32 may be wrong by
+_OPERATIONS = 8  # of a score, besides those of its dimensions
 _FEW = 4  # where at most one in so many documents is searched, their vectors are gathered
 
 
@@ -172,7 +173,6 @@ def _by_codes(scan: _Scan, units: Float32, depth: int) -> tuple[Int32, Float32]:
 
 def _exact(collection: Collection, unit: Float32, some: Int32, depth: int) -> tuple[Int32, Float32]:
     """The best `depth` of the documents `some`, rows in ascending order, with their scores."""
-    rows, scores = no_hits(1, depth)
     vectors = np.empty((len(some), len(unit)), np.float32)
     for leaf in collection.leaves:
         own = slice(
@@ -186,8 +186,7 @@ def _exact(collection: Collection, unit: Float32, some: Int32, depth: int) -> tu
             vectors[own] = stored.raw[there]
     products = _Queries(unit[None], depth, depth + 1, 1)
     products.scan_rows(0, vectors, some)
-    found = products.best()
-    rows[0, : found[0].shape[1]], scores[0, : found[1].shape[1]] = found[0][0], found[1][0]
+    rows, scores = products.best()
     return rows[0], scores[0]
 
 
@@ -306,7 +305,8 @@ class _CodedQueries(_Queries):
     def _pack(self, units: Float32) -> None:
         words, steps, sums = as_steps(units)
         rounded = steps[:, None] * words.view(np.int8)[:, : units.shape[1]].astype(np.float64)
-        distances = np.sqrt(np.square(units - rounded).sum(1)) + _ROUNDING * units.shape[1]
+        distances = np.sqrt(np.square(units - rounded).sum(1))
+        distances += _ROUNDING * (units.shape[1] + _OPERATIONS)
         self._steps = np.zeros((3, self._width), np.float32)
         self._steps[:, : self._queries] = steps, sums, distances
         self._words = words

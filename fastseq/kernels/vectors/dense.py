@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastseq.kernels.core.jit import jit
+from fastseq.kernels.core.jit import inline, jit
 from fastseq.kernels.core.topk import key_score, make_key, select_best
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd.dots import dot_bytes
@@ -32,6 +32,21 @@ from fastseq.kernels.simd.gemm import multiply_bytes, multiply_panels
 _HALF_BIAS = np.float32(2.0**112)  # 2^(127 - 15), between the exponents of both types
 
 
+@inline
+def _keep(keys, counts, limits, q, score, row, k):
+    """Add a score of query q, if it exceeds its limit, to the best so far."""
+    if score > limits[q]:
+        mine = keys[q]
+        count = counts[q]
+        # + 0.0: -0.0 becomes 0.0, whose key is larger
+        mine[count] = make_key(score + np.float32(0.0), row)
+        count += 1
+        if count == keys.shape[1]:
+            limits[q] = key_score(select_best(mine, count, k))
+            count = np.int64(k)
+        counts[q] = count
+
+
 @jit
 def scan_vectors(keys, counts, limits, vectors, rows, panels, products, bias, scratch, k):
     """Add the scores of Q queries with D documents to the best so far.
@@ -48,7 +63,6 @@ def scan_vectors(keys, counts, limits, vectors, rows, panels, products, bias, sc
     scratch   float32[gemm.scratch_size()]
     """
     width = len(limits)
-    capacity = keys.shape[1]
     flat = products.reshape(products.size)
     for first in range(0, len(vectors), len(products)):
         some = min(len(products), len(vectors) - first)
@@ -64,17 +78,7 @@ def scan_vectors(keys, counts, limits, vectors, rows, panels, products, bias, sc
                 if not any_lane(load(flat, at + start) > load(limits, start)):
                     continue
                 for q in range(start, start + LANES):
-                    score = flat[at + q]
-                    if score > limits[q]:
-                        mine = keys[q]
-                        count = counts[q]
-                        # + 0.0: -0.0 becomes 0.0, whose key is larger
-                        mine[count] = make_key(score + np.float32(0.0), row)
-                        count += 1
-                        if count == capacity:
-                            limits[q] = key_score(select_best(mine, count, k))
-                            count = np.int64(k)
-                        counts[q] = count
+                    _keep(keys, counts, limits, q, flat[at + q], row, k)
 
 
 @jit
@@ -94,7 +98,6 @@ def scan_codes(
                                 what sums of float32 may be wrong by
     """
     width = len(limits)
-    capacity = keys.shape[1]
     flat, of_queries = products.reshape(products.size), query_steps.reshape(query_steps.size)
     for first in range(0, len(words), len(products)):
         some = min(len(products), len(words) - first)
@@ -118,16 +121,7 @@ def scan_codes(
                     continue
                 store(flat, at + start, value)
                 for q in range(start, start + LANES):
-                    score = flat[at + q]
-                    if score > limits[q]:
-                        mine = keys[q]
-                        count = counts[q]
-                        mine[count] = make_key(score + np.float32(0.0), row)
-                        count += 1
-                        if count == capacity:
-                            limits[q] = key_score(select_best(mine, count, k))
-                            count = np.int64(k)
-                        counts[q] = count
+                    _keep(keys, counts, limits, q, flat[at + q], row, k)
 
 
 @jit
@@ -139,7 +133,7 @@ def scan_few_codes(keys, counts, limits, words, steps, rows, queries, query_step
 
     queries  float32[Q, ceil(H / 4)]  the words of the queries
     """
-    capacity, size = keys.shape[1], words.shape[1]
+    size = words.shape[1]
     of_documents, of_queries = words.reshape(words.size), queries.reshape(queries.size)
     whole = size - size % LANES
     rest = size - whole
@@ -160,15 +154,7 @@ def scan_few_codes(keys, counts, limits, words, steps, rows, queries, query_step
             value = sum_lanes(to_float(sums)) * steps[d, 0] + query_steps[1, q] * steps[d, 1]
             value = value * query_steps[0, q]
             value += query_steps[2, q] * (steps[d, 2] + np.float32(1.0)) + steps[d, 2]
-            if value > limits[q]:
-                mine = keys[q]
-                count = counts[q]
-                mine[count] = make_key(value + np.float32(0.0), row)
-                count += 1
-                if count == capacity:
-                    limits[q] = key_score(select_best(mine, count, k))
-                    count = np.int64(k)
-                counts[q] = count
+            _keep(keys, counts, limits, q, value, row, k)
 
 
 @jit

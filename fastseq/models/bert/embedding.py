@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastseq.errors import DataError, SettingsError, located
+from fastseq.errors import SettingsError, located
 from fastseq.estimator import Choice, Real, parameter
 from fastseq.models.base import training_parameter
 from fastseq.models.bert.checkpoint import POOLINGS, Checkpoint, Sentences
@@ -26,14 +26,14 @@ from fastseq.models.bert.finetuning import PAIR_NAMES, BertModel, BertState, Ber
 from fastseq.models.bert.network import PREFIX, BertEmbeddingNetwork
 from fastseq.models.bert.rows import LABEL, rows_with_columns
 from fastseq.models.bert.writing import ENCODER, write_checkpoint
-from fastseq.models.data.batches import Batch, take
+from fastseq.models.data.batches import take
 from fastseq.models.data.examples import Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.nn.backend import Backend
 from fastseq.store.files import MEMORY, SpillArray
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
-from fastseq.types import Float32, Int64, offsets_of
+from fastseq.types import Float32, offsets_of
 
 if TYPE_CHECKING:
     from fastseq.store.columns import Fields
@@ -109,7 +109,7 @@ class EmbedTask(ScoreTask):
     def _validate(self) -> dict[str, float] | None:
         if self.valid is None:
             return None
-        return measured(self.learned, [self.valid], self.batch_size)
+        return measured(self.learned, self.valid, self.batch_size)
 
 
 class BertEmbedder(BertModel):
@@ -198,11 +198,9 @@ class BertEmbedder(BertModel):
         reader = self._open(
             examples, y, self._named_columns(text_column=text_column), fields=learned.fields
         )
-        report = learned.reports["data"] = ReadReport()
-        parts = [texts for _, texts in self._encoded(learned, reader, report)]
-        if not any(map(len, parts)):
-            raise DataError(f"{reader.sources[0].name}: there are no rows: nothing to measure")
-        return measured(learned, parts, self.batch_size)
+        found = learned.encoder.read(reader)
+        learned.reports["data"] = found.report
+        return measured(learned, found, self.batch_size)
 
     def score(self, examples: Any, y: Any = None) -> float:
         """The accuracy. Raises as `evaluate`."""
@@ -235,32 +233,15 @@ class BertEmbedder(BertModel):
         return Sentences(self.pooling, normalize=True, most=learned.encoder.max_length)
 
 
-def measured(learned: BertState, parts: Sequence[Examples], size: int) -> dict[str, float]:
+def measured(learned: BertState, examples: Examples, size: int) -> dict[str, float]:
     """The measures of BertEmbedder.evaluate, of batches of `size` rows."""
-    loss = right = count = 0.0
+    loss = right = 0.0
     network = learned.network
     assert isinstance(network, BertEmbeddingNetwork)
-    # batches do not end where parts do, which depend on files
-    bounds = offsets_of([len(part) for part in parts])
     with network.held():
-        for start in range(0, int(bounds[-1]), size):
-            batch = _batch(parts, bounds, start, min(start + size, int(bounds[-1])))
+        for first in range(0, len(examples), size):
+            batch = take(examples, np.arange(first, min(first + size, len(examples))))
             vectors = network.scores(batch)
             loss += float(network.loss(vectors, batch, False)[0]) * len(batch)
             right += float((network.cosines(vectors).argmax(1) == np.arange(len(batch))).sum())
-            count += len(batch)
-    return {"loss": loss / count, "accuracy": right / count}
-
-
-def _batch(parts: Sequence[Examples], bounds: Int64, start: int, stop: int) -> Batch:
-    """The rows from start to stop - 1 of all parts, which begin at `bounds`."""
-    taken = []
-    for part, first in zip(parts, bounds.tolist(), strict=False):
-        own = np.arange(max(start - first, 0), min(stop - first, len(part)))
-        if len(own):
-            taken.append(take(part, own))
-    seconds = [each.seconds for each in taken if each.seconds is not None]
-    rows = np.arange(start, stop)
-    values = np.concatenate([each.values for each in taken])
-    offsets = offsets_of(np.concatenate([np.diff(each.offsets) for each in taken]))
-    return Batch(values, offsets, rows, rows, None, None, np.concatenate(seconds))
+    return {"loss": loss / len(examples), "accuracy": right / len(examples)}
