@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from fastseq.errors import DataError, RowError, located, quoted
-from fastseq.models.bert.examples import check_rows, second_texts
-from fastseq.models.data.examples import Examples, ReadReport
+from fastseq.models.bert.examples import RowEncoder, second_texts
+from fastseq.models.data.examples import Coding, Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.store.files import MEMORY, SpillArray
 from fastseq.text.wordpiece import WordPiece
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CandidateEncoder:
+class CandidateEncoder(RowEncoder):
     """The encoder of rows of a query and a text as [CLS] query [SEP] text [SEP].
 
     An example is a query: its `words` are where the sequences of its candidates begin, and
@@ -43,17 +43,9 @@ class CandidateEncoder:
         """As of BertEncoder."""
         return self, self.read(reader, team, memory)
 
-    def encode(self, batch: RowBatch) -> Examples:
-        """As of BertEncoder."""
-        return self._read([batch], None, MEMORY)
-
-    def read(self, reader: RowReader, team: Team | None = None, memory: int = MEMORY) -> Examples:
-        """As of BertEncoder."""
-        examples = self._read(reader.batches(), team, memory)
-        check_rows(examples, reader)
-        return examples
-
-    def _read(self, batches: Iterable[RowBatch], team: Team | None, memory: int) -> Examples:
+    def _read(
+        self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int
+    ) -> Examples:
         ids, report = SpillArray(np.int32, memory), ReadReport(filler="[CLS] [SEP]")
         lengths, rows, firsts, counts, seconds = ([np.zeros(0, np.int64)] for _ in range(5))
         scores: list[Float32] = []

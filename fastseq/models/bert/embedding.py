@@ -21,13 +21,13 @@ from fastseq.models.base import training_parameter
 from fastseq.models.bert.checkpoint import POOLINGS, Checkpoint, Sentences
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.encoding import TextEncoder
-from fastseq.models.bert.examples import PAIR, BertEncoder, check_rows
+from fastseq.models.bert.examples import PAIR, BertEncoder, RowEncoder
 from fastseq.models.bert.finetuning import PAIR_NAMES, BertModel, BertState, BertTask, ScoreTask
 from fastseq.models.bert.network import PREFIX, BertEmbeddingNetwork
 from fastseq.models.bert.rows import LABEL, rows_with_columns
 from fastseq.models.bert.writing import ENCODER, write_checkpoint
 from fastseq.models.data.batches import take
-from fastseq.models.data.examples import Examples, ReadReport
+from fastseq.models.data.examples import Coding, Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.nn.backend import Backend
 from fastseq.store.files import MEMORY, SpillArray
@@ -45,7 +45,7 @@ _IN_MEMORY = Path("BertEmbedder")  # in place of the folder of a checkpoint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TwoTextEncoder:
+class TwoTextEncoder(RowEncoder):
     """The encoder of rows of two texts as two sequences, [CLS] a [SEP] and [CLS] b [SEP].
 
     An example is a row: its `seconds` are the tokens of the first sequence.
@@ -64,17 +64,9 @@ class TwoTextEncoder:
         """As of BertEncoder."""
         return self, self.read(reader, team, memory)
 
-    def encode(self, batch: RowBatch) -> Examples:
-        """As of BertEncoder."""
-        return self._read([batch], None, MEMORY)
-
-    def read(self, reader: RowReader, team: Team | None = None, memory: int = MEMORY) -> Examples:
-        """As of BertEncoder."""
-        examples = self._read(reader.batches(), team, memory)
-        check_rows(examples, reader)
-        return examples
-
-    def _read(self, batches: Iterable[RowBatch], team: Team | None, memory: int) -> Examples:
+    def _read(
+        self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int
+    ) -> Examples:
         ids, report = SpillArray(np.int32, memory), ReadReport(filler="[CLS] [SEP]", pairs=True)
         lengths, rows, seconds = ([np.zeros(0, np.int64)] for _ in range(3))
         for batch in batches:

@@ -7,9 +7,10 @@ some = encoder.encode(row_batch)        # for prediction: a batch of rows at a t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -64,8 +65,47 @@ class BertEncoder(Protocol):
         """Encode all rows. Raises DataError as `encode` and the reader, and without a row."""
 
 
+class RowEncoder(ABC):
+    """The methods of a BertEncoder by its `_read`, of any batches."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def _read(
+        self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int
+    ) -> Examples:
+        """Encode batches of rows, and their labels by `encode`."""
+
+    def encode(self, batch: RowBatch) -> Examples:
+        """As of BertEncoder."""
+        return self._read([batch], self._coding, None, MEMORY)
+
+    def read(self, reader: RowReader, team: Team | None = None, memory: int = MEMORY) -> Examples:
+        """As of BertEncoder."""
+        examples = self._read(reader.batches(), self._coding, team, memory)
+        check_rows(examples, reader)
+        return examples
+
+    def _learn(
+        self, builder: LabelBuilder, reader: RowReader, team: Team | None, memory: int
+    ) -> tuple[Any, Examples]:
+        """The encoder with the labels of the rows, and the rows."""
+        examples = self._read(reader.batches(), builder.add, team, memory)
+        check_rows(examples, reader)
+        assert examples.targets is not None
+        labels, order = builder.finish(source=reader.sources[0].name)
+        renumber(examples.targets, order)
+        encoder: Any = self
+        return replace(encoder, labels=labels), examples
+
+    @property
+    def _coding(self) -> Coding | None:
+        labels: Labels | None = self.labels  # type: ignore[attr-defined]  # of the subclass
+        return None if labels is None else labels.encode
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class PieceEncoder:
+class PieceEncoder(RowEncoder):
     """The encoder of rows of text as examples: [CLS] a [SEP], of pairs [CLS] a [SEP] b [SEP].
 
     max_length  tokens of a sequence, the special ones among them; longer texts are truncated
@@ -84,27 +124,7 @@ class PieceEncoder:
         """As of BertEncoder; the reader may have no labels."""
         if reader.label_type is None:
             return self, self.read(reader, team, memory)
-        builder = LabelBuilder(reader.label_type)
-        examples = self._read(reader.batches(), builder.add, team, memory)
-        check_rows(examples, reader)
-        assert examples.targets is not None
-        labels, order = builder.finish(source=reader.sources[0].name)
-        renumber(examples.targets, order)
-        return replace(self, labels=labels), examples
-
-    def encode(self, batch: RowBatch) -> Examples:
-        """As of BertEncoder."""
-        return self._read([batch], self._coding, None, MEMORY)
-
-    def read(self, reader: RowReader, team: Team | None = None, memory: int = MEMORY) -> Examples:
-        """As of BertEncoder."""
-        examples = self._read(reader.batches(), self._coding, team, memory)
-        check_rows(examples, reader)
-        return examples
-
-    @property
-    def _coding(self) -> Coding | None:
-        return None if self.labels is None else self.labels.encode
+        return self._learn(LabelBuilder(reader.label_type), reader, team, memory)
 
     def _read(
         self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from fastseq.errors import InvalidTextError, located
 from fastseq.models.bert.checkpoint import SPECIAL
-from fastseq.models.bert.examples import check_rows
+from fastseq.models.bert.examples import RowEncoder
 from fastseq.models.data.examples import (
     Coding,
     Examples,
     ReadReport,
     coded,
-    renumber,
     row_of_word,
 )
 from fastseq.models.data.labels import LabelBuilder, Labels
@@ -32,7 +31,7 @@ _CONTEXT = 4  # windows overlap by a quarter of their pieces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class WordEncoder:
+class WordEncoder(RowEncoder):
     """The encoder of rows of words as examples: [CLS] pieces of all words [SEP].
 
     A row with too many pieces becomes windows that overlap. Each of its words has its tag in the
@@ -51,27 +50,7 @@ class WordEncoder:
         self, reader: RowReader, team: Team | None = None, memory: int = MEMORY
     ) -> tuple[WordEncoder, Examples]:
         """As of BertEncoder."""
-        builder = LabelBuilder("string", "tag")
-        examples = self._read(reader.batches(), builder.add, team, memory)
-        check_rows(examples, reader)
-        assert examples.targets is not None
-        labels, order = builder.finish(source=reader.sources[0].name)
-        renumber(examples.targets, order)
-        return replace(self, labels=labels), examples
-
-    def encode(self, batch: RowBatch) -> Examples:
-        """As of BertEncoder."""
-        return self._read([batch], self._coding, None, MEMORY)
-
-    def read(self, reader: RowReader, team: Team | None = None, memory: int = MEMORY) -> Examples:
-        """As of BertEncoder."""
-        examples = self._read(reader.batches(), self._coding, team, memory)
-        check_rows(examples, reader)
-        return examples
-
-    @property
-    def _coding(self) -> Coding | None:
-        return None if self.labels is None else self.labels.encode
+        return self._learn(LabelBuilder("string", "tag"), reader, team, memory)
 
     def _read(
         self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int
