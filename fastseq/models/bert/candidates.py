@@ -12,13 +12,13 @@ from fastseq.errors import DataError, RowError, located, quoted
 from fastseq.models.bert.examples import RowEncoder, second_texts
 from fastseq.models.data.examples import Coding, Examples, ReadReport
 from fastseq.models.data.labels import Labels
-from fastseq.store.files import MEMORY, SpillArray
+from fastseq.store.files import SpillArray
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
 from fastseq.types import Float32, Int64, Texts, Tokens, offsets_of, ranges
 
 if TYPE_CHECKING:
-    from fastseq.store.rows import RowBatch, RowReader
+    from fastseq.store.rows import RowBatch
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,12 +36,6 @@ class CandidateEncoder(RowEncoder):
     max_length: int
     labels: ClassVar[Labels | None] = None
     pairs: ClassVar[bool] = True
-
-    def learn(
-        self, reader: RowReader, team: Team | None = None, memory: int = MEMORY
-    ) -> tuple[CandidateEncoder, Examples]:
-        """As of BertEncoder."""
-        return self, self.read(reader, team, memory)
 
     def _read(
         self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int

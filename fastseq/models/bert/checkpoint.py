@@ -66,6 +66,7 @@ class Checkpoint:
 
     weights  of the encoder, under the names of `parameters.encoder_shapes`, float32, mapped
     others   all other arrays, of heads, as stored
+    has_folder  False of a model in memory, whose `path` is a name for messages
     """
 
     path: Path
@@ -73,6 +74,7 @@ class Checkpoint:
     weights: Mapping[str, Float32]
     others: Mapping[str, npt.NDArray[Any]]
     sentences: Sentences
+    has_folder: bool = True
 
 
 def is_checkpoint(path: str | Path) -> bool:

@@ -30,7 +30,7 @@ from fastseq.models.data.batches import take
 from fastseq.models.data.examples import Coding, Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.nn.backend import Backend
-from fastseq.store.files import MEMORY, SpillArray
+from fastseq.store.files import SpillArray
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
 from fastseq.types import Float32, offsets_of
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from fastseq.store.columns import Fields
     from fastseq.store.predictions import Predictions
     from fastseq.store.rows import RowBatch, RowReader
-
-
-_IN_MEMORY = Path("BertEmbedder")  # in place of the folder of a checkpoint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,12 +54,6 @@ class TwoTextEncoder(RowEncoder):
     max_length: int
     labels: ClassVar[Labels | None] = None
     pairs: ClassVar[bool] = False
-
-    def learn(
-        self, reader: RowReader, team: Team | None = None, memory: int = MEMORY
-    ) -> tuple[TwoTextEncoder, Examples]:
-        """As of BertEncoder."""
-        return self, self.read(reader, team, memory)
 
     def _read(
         self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int
@@ -140,7 +131,9 @@ class BertEmbedder(BertModel):
         prefix = f"{PREFIX}."
         views = learned.network.parameters.views
         weights = {name.removeprefix(prefix): view for name, view in views.items()}
-        checkpoint = Checkpoint(_IN_MEMORY, learned.config, weights, {}, self._sentences(learned))
+        checkpoint = Checkpoint(
+            Path(self.kind), learned.config, weights, {}, self._sentences(learned), has_folder=False
+        )
         tokenizer = learned.encoder.tokenizer
         return TextEncoder(checkpoint, tokenizer, threads=self.threads)
 

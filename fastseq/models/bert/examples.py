@@ -76,6 +76,12 @@ class RowEncoder(ABC):
     ) -> Examples:
         """Encode batches of rows, and their labels by `encode`."""
 
+    def learn(
+        self, reader: RowReader, team: Team | None = None, memory: int = MEMORY
+    ) -> tuple[Any, Examples]:
+        """As of BertEncoder, without labels."""
+        return self, self.read(reader, team, memory)
+
     def encode(self, batch: RowBatch) -> Examples:
         """As of BertEncoder."""
         return self._read([batch], self._coding, None, MEMORY)

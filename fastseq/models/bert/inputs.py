@@ -92,7 +92,7 @@ class TextInputs:
     prompts : {name: what texts of a kind begin with}
     default_prompt : what texts begin with unless another prompt is given
     tokenizer : of the checkpoint
-    path : of the checkpoint
+    path : of the checkpoint; None for a model in memory
     report : EncodeReport of the last `encode`
     """
 
@@ -114,9 +114,8 @@ class TextInputs:
         self.max_length = limit_of(checkpoint, max_length)
         self.prompts: Mapping[str, str] = given.prompts
         self.default_prompt = given.default_prompt
-        self.path: Path = checkpoint.path
-        # of a model in memory, whose weights have no file
-        self._weights = None if (checkpoint.path / WEIGHTS).is_file() else checkpoint.weights
+        self.path: Path | None = checkpoint.path if checkpoint.has_folder else None
+        self._weights = checkpoint.weights
         self.tokenizer = tokenizer
         self.report = EncodeReport()
         self._team = team
@@ -133,7 +132,7 @@ class TextInputs:
             config.heads, config.is_tanh, config.epsilon, dict(self.prompts), self.default_prompt,
         ]  # fmt: skip
         found = sha256(json.dumps(own, sort_keys=True, default=asdict).encode())
-        if self._weights is not None:
+        if self.path is None:
             for name in sorted(self._weights):
                 found.update(np.ascontiguousarray(self._weights[name]).tobytes())
             return found.hexdigest()
