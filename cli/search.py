@@ -150,7 +150,7 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     help="Order the best documents by a model of fit-bert --task rerank, which reads their stored "
     "text.",
 )
-@options.number("--rerank-depth", help="Documents that are ordered.  [default: 100]")
+@options.number("--rerank-depth", help="Documents that are ordered, at least -k.  [default: 100]")
 @options.file(
     "--queries",
     type=options.DATA,

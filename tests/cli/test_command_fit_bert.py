@@ -123,7 +123,10 @@ def test_ranking(run: Run, write: Write) -> None:
     assert {hit["id"] for hit in found} == {"x", "z"}
     assert [hit["score"] for hit in found] == sorted((hit["score"] for hit in found), reverse=True)
     assert [hit["id"] for hit in run(*search, "-k", "1").json] == [found[0]["id"]]
-    assert len(run(*search, "--rerank-depth", "1").json) == 1
+    assert len(run(*search, "--rerank-depth", "1", "-k", "2").json) == 2  # at least -k
+    first = run(*search[:4], "-k", "1", "--format", "json").json
+    shallow = run(*search, "--rerank-depth", "1", "-k", "1").json
+    assert [hit["id"] for hit in shallow] == [hit["id"] for hit in first]
     assert "--rerank cannot be combined with --sort" in run(*search, "--sort", "id").err
     assert "--rerank-depth requires --rerank" in run("search", "cat", "--rerank-depth", "3").err
     assert run("index", "docs.parquet", "-o", "bare", "--store", "id").code == 0

@@ -261,12 +261,15 @@ def test_windows_of_contexts(base: Path) -> None:
         {"question": "the cat " * 9, "context": context, "answers": {"text": ["cats sat"]}},
         {"question": "cat", "context": context, "answers": {"text": ["the"], "answer_start": [39]}},
         {"question": "cat", "context": "", "answers": {"text": []}},
+        {"question": "cat", "context": context, "answers": {"text": [context]}},
     ]
     reader = open_rows(rows, "text", text=("question", "context"), targets=False)
     (batch,) = with_answers(reader, "answers").batches()
     found = encoder.encode(batch)
-    assert found.report.split == 2
-    assert found.report.unanswered == 1
+    report = found.report
+    assert (report.split, report.cut, report.unanswered, report.unreachable) == (3, 1, 1, 1)
+    assert (report.empty, report.nulls) == (1, 0)
+    assert any("in no window" in line for line in report.messages())
     whole = tokenizer.encode([context]).values
     seen: dict[int, set[int]] = {}
     for b in range(len(found)):

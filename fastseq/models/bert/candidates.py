@@ -40,7 +40,7 @@ class CandidateEncoder(RowEncoder):
     def _read(
         self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int
     ) -> Examples:
-        ids, report = SpillArray(np.int32, memory), ReadReport(filler="[CLS] [SEP]")
+        ids, report = SpillArray(np.int32, memory), ReadReport(filler="no tokens", pairs=True)
         lengths, rows, firsts, counts, seconds = ([np.zeros(0, np.int64)] for _ in range(5))
         scores: list[Float32] = []
         size = 0
@@ -76,7 +76,7 @@ class CandidateEncoder(RowEncoder):
                 scores.append(labels.astype(np.float32))
             empty = (np.diff(query.offsets) == 0) | (np.diff(text.offsets)[groups[:-1]] == 0)
             report.rows += batch.rows
-            report.nulls += batch.null_texts
+            report.nulls += batch.partly_null
             report.empty += int(empty.sum())
             report.cut += len(np.unique(owner[found.truncated]))
             report.units += len(found.ids)

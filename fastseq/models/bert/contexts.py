@@ -102,7 +102,7 @@ class ContextEncoder:
     def _read(
         self, batches: Iterable[RowBatch], team: Team | None, memory: int, predicts: bool
     ) -> ContextExamples:
-        ids, report = SpillArray(np.int32, memory), ReadReport(filler="[CLS] [SEP]")
+        ids, report = SpillArray(np.int32, memory), ReadReport(filler="no tokens", pairs=True)
         lengths, rows, seconds, firsts = ([np.zeros(0, np.int64)] for _ in range(4))
         spans = [np.zeros((0, 2), np.int32)]
         contexts: list[str] = []
@@ -141,14 +141,21 @@ class ContextEncoder:
             if own is not None:
                 with located(batch.where):
                     places = _places(strings, own, context)
-                spans.append(_inside(places[owner], first, taken, asked[owner] + 2))
+                inside = _inside(places[owner], first, taken, asked[owner] + 2)
+                spans.append(inside)
                 report.unanswered += sum(not some for some in own)
+                reached = np.zeros(batch.rows, np.bool_)
+                reached[owner[inside.any(1)]] = True
+                reached &= places[:, 1] - places[:, 0] < MOST_ANSWER
+                asks = np.array([bool(some) for some in own])
+                report.unreachable += int((asks & ~reached).sum())
             if predicts:
                 contexts += strings
                 pieces.append(context)
                 answers = None if own is None else [*(answers or []), *own]
             report.rows += batch.rows
-            report.nulls += batch.null_texts
+            report.nulls += batch.partly_null
+            report.cut += int((np.diff(question.offsets) > size).sum())
             report.empty += int(((np.diff(question.offsets) == 0) | (counts == 0)).sum())
             report.split += int((windows > 1).sum())
             report.units += len(found.ids)

@@ -75,7 +75,7 @@ class TwoTextEncoder(RowEncoder):
             seconds.append(first)
             empty = np.logical_or(*(np.diff(tokens.offsets) == 0 for tokens in both))
             report.rows += batch.rows
-            report.nulls += batch.null_texts
+            report.nulls += batch.partly_null
             report.empty += int(empty.sum())
             report.cut += int(np.logical_or(found[0].truncated, found[1].truncated).sum())
             report.units += len(values)

@@ -45,7 +45,8 @@ class ReadReport:
     pairs    rows are pairs of texts: nulls and empty are those with such a text
     cut      rows truncated to max_length; split: rows read in several parts
     units    in all; unknown: of them, `<unk>`; ends: of them, `<eos>`
-    unanswered  questions without an answer
+    unanswered  questions without an answer; unreachable: questions whose answer no window contains,
+                or is longer than a prediction
     targets  labels or tags; unseen: occurrences of each that training did not have
     what     a target's name: "label" or "tag"
     malformed  rows whose tags violate the scheme; violation: which, and the first of them
@@ -59,6 +60,7 @@ class ReadReport:
     cut: int = 0
     split: int = 0
     unanswered: int = 0
+    unreachable: int = 0
     units: int = 0
     unknown: int = 0
     targets: int = 0
@@ -82,8 +84,8 @@ class ReadReport:
     def add(self, part: ReadReport) -> None:
         """Add the counts of a batch."""
         for name in (
-            "rows", "nulls", "empty", "skipped", "cut", "split", "unanswered", "units", "unknown",
-            "targets", "ends",
+            "rows", "nulls", "empty", "skipped", "cut", "split", "unanswered", "unreachable",
+            "units", "unknown", "targets", "ends",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(part, name))
         for label, count in part.unseen.items():
@@ -106,6 +108,11 @@ class ReadReport:
             lines.append(
                 f"{self.split:,} of {self.rows:,} rows exceed the maximum length: split into "
                 "windows"
+            )
+        if self.unreachable:
+            lines.append(
+                f"the answers of {self.unreachable:,} of {self.rows:,} rows are in no window, or "
+                "too long to be predicted"
             )
         if self.malformed:
             lines.append(
