@@ -168,8 +168,7 @@ class Dense(Layer):
     seed : of the initial values; None leaves zeros
     team : threads that share large batches; only the caller's without one
 
-    The weight is packed for the products (nn/products.py) once a pass, in memory of twice its size,
-    or once by `hold` until `release`.
+    The weight is packed for the products (nn/products.py) once a pass, in memory of twice its size.
     """
 
     def __init__(
@@ -197,7 +196,6 @@ class Dense(Layer):
         self._x: Float32 | None = None
         self._panels: Panels | None = None  # of weightᵀ, for y
         self._back_panels: Panels | None = None  # of the weight, for dx
-        self._held = False
         super().__init__(seed)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -252,23 +250,12 @@ class Dense(Layer):
 
     def prepare(self, backward: bool) -> None:
         """Pack the weight as it is now for `project`, or for `project_back`."""
-        if self._held and not backward:
-            return
         if backward:
             self._back_panels = self._back_panels or Panels(self.outputs, self.inputs)
             self._back_panels.pack(self.weight, self.team)
         else:
             self._panels = self._panels or Panels(self.inputs, self.outputs)
             self._panels.pack(self.weight, self.team, transposed=True)
-
-    def hold(self) -> None:
-        """Pack the weight, which does not change until `release`, for all forward passes."""
-        self.prepare(backward=False)
-        self._held = True
-
-    def release(self) -> None:
-        """End `hold`."""
-        self._held = False
 
     def project(self, y: Any, x: Any) -> None:
         """y float32[N, M] = x float32[N, K] · weightᵀ + bias, with the weight last prepared."""

@@ -427,12 +427,8 @@ class TransformerLayer(Attends):
 
     def prepare(self, backward: bool) -> None:
         """Pack the weights as they are now for `pass_forward`, or for `pass_backward`."""
-        for dense in self.dense_parts():
+        for dense in (self.attention._projections, self._out, self._up, self._down):
             dense.prepare(backward)
-
-    def dense_parts(self) -> list[Dense]:
-        """The layers whose weights are packed for products."""
-        return [self.attention._projections, self._out, self._up, self._down]
 
     def pass_forward(
         self, y: Float32, x: Float32, sequences: AttentionBatch, training: bool, key: int,

@@ -219,13 +219,10 @@ class StoredDocuments(ABC):
     starts  int64[G + 1]: group g holds the rows starts[g] to starts[g + 1]
     """
 
-    def __init__(self, name: str, schema: pa.Schema, rows: npt.ArrayLike, nbytes: int) -> None:
+    def __init__(self, name: str, schema: pa.Schema, rows: npt.ArrayLike) -> None:
         self.name = name
         self.schema: pa.Schema = schema
         self.starts = offsets_of(rows)
-        self._bytes = nbytes
-        self._lock = threading.Lock()
-        self._cached: dict[str, pa.ChunkedArray] = {}
 
     @property
     def num_rows(self) -> int:
@@ -242,39 +239,26 @@ class StoredDocuments(ABC):
         """The names of the columns."""
         return list(self.schema.names)
 
-    def column(self, name: str) -> pa.ChunkedArray:
-        """A whole column, cached, in one chunk where it fits. Raises DataError for an unknown name,
-        FormatError for a damaged file."""
-        check_columns(self.schema, [name])
-        with self._lock:
-            if name not in self._cached:
-                groups = range(len(self.starts) - 1)
-                self._cached[name] = self._read(groups, [name]).combine_chunks().column(0)
-            return self._cached[name]
-
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Some columns of all rows, up to 128 groups at a time. Raises as `column`."""
         for first, stop in self.spans(columns):
             yield from self.rows(first, stop, columns)
 
+    @abstractmethod
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A whole column, cached, in one chunk where it fits. Raises DataError for an unknown name,
+        FormatError for a damaged file."""
+
+    @abstractmethod
     def spans(self, columns: Sequence[str]) -> list[tuple[int, int]]:
         """All rows as ranges (first, stop) of which some columns are best read at a time: whole
         groups, about 65,536 rows and at most 128 groups. Raises DataError for an unknown name."""
-        check_columns(self.schema, columns)
-        groups = len(self.starts) - 1
-        step = min(max(_BATCH_ROWS * groups // max(self.num_rows, 1), 1), _BATCH)
-        return list(pairwise([*self.starts[:-1:step].tolist(), self.num_rows]))
 
+    @abstractmethod
     def rows(self, first: int, stop: int, columns: Sequence[str]) -> list[pa.RecordBatch]:
         """Some columns of a range of rows, first < stop; thread-safe. Raises as `column`."""
-        check_columns(self.schema, columns)
-        begin = int(np.searchsorted(self.starts, first, "right")) - 1
-        end = int(np.searchsorted(self.starts, stop, "left"))
-        table = self._read(range(begin, end), list(columns))
-        table = table.slice(first - int(self.starts[begin]), stop - first)
-        found: list[pa.RecordBatch] = table.combine_chunks().to_batches()
-        return found
 
+    @abstractmethod
     def take(
         self, rows: npt.ArrayLike, columns: Sequence[str] | None = None,
         recent: Recent | None = None, cached: bool = True,
@@ -287,6 +271,47 @@ class StoredDocuments(ABC):
         Raises IndexError: a row is out of range; DataError: there is no column of a given name;
         FormatError: the file is damaged.
         """
+
+
+class GroupedDocuments(StoredDocuments):
+    """Stored columns of which each group holds the rows of all.
+
+    nbytes  of the groups in the file
+    """
+
+    def __init__(self, name: str, schema: pa.Schema, rows: npt.ArrayLike, nbytes: int) -> None:
+        super().__init__(name, schema, rows)
+        self._bytes = nbytes
+        self._lock = threading.Lock()
+        self._cached: dict[str, pa.ChunkedArray] = {}
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        check_columns(self.schema, [name])
+        with self._lock:
+            if name not in self._cached:
+                groups = range(len(self.starts) - 1)
+                self._cached[name] = self._read(groups, [name]).combine_chunks().column(0)
+            return self._cached[name]
+
+    def spans(self, columns: Sequence[str]) -> list[tuple[int, int]]:
+        check_columns(self.schema, columns)
+        groups = len(self.starts) - 1
+        step = min(max(_BATCH_ROWS * groups // max(self.num_rows, 1), 1), _BATCH)
+        return list(pairwise([*self.starts[:-1:step].tolist(), self.num_rows]))
+
+    def rows(self, first: int, stop: int, columns: Sequence[str]) -> list[pa.RecordBatch]:
+        check_columns(self.schema, columns)
+        begin = int(np.searchsorted(self.starts, first, "right")) - 1
+        end = int(np.searchsorted(self.starts, stop, "left"))
+        table = self._read(range(begin, end), list(columns))
+        table = table.slice(first - int(self.starts[begin]), stop - first)
+        found: list[pa.RecordBatch] = table.combine_chunks().to_batches()
+        return found
+
+    def take(
+        self, rows: npt.ArrayLike, columns: Sequence[str] | None = None,
+        recent: Recent | None = None, cached: bool = True,
+    ) -> pa.Table:  # fmt: skip
         names = self.columns if columns is None else list(columns)
         wanted = np.asarray(rows, np.int64).reshape(-1)
         if len(wanted) == 0:
@@ -340,7 +365,7 @@ class StoredDocuments(ABC):
             yield
 
 
-class DocumentReader(StoredDocuments):
+class DocumentReader(GroupedDocuments):
     """Reads a part of what a DocumentWriter wrote.
 
     Parameters
@@ -436,7 +461,7 @@ class DividedDocuments(StoredDocuments):
     def __init__(self, name: str, schema: pa.Schema, parts: Sequence[DocumentReader]) -> None:
         self._parts = list(parts)
         rows = np.diff(max((part.starts for part in parts), key=len))
-        super().__init__(name, schema, rows, 0)
+        super().__init__(name, schema, rows)
         self._part_of = {column: part for part in parts for column in part.columns}
 
     @property
@@ -484,11 +509,8 @@ class DividedDocuments(StoredDocuments):
         fields = pa.schema(map(self.schema.field, names))
         return pa.Table.from_arrays([found[name] for name in names], schema=fields)
 
-    def _read(self, groups: Sequence[int], names: list[str]) -> pa.Table:
-        raise NotImplementedError("each part reads its own groups")
 
-
-class ParquetDocuments(StoredDocuments):
+class ParquetDocuments(GroupedDocuments):
     """The stored columns of an index of format 1, a Parquet file in `source`, bytes (an mmap, say).
     Raises FormatError for a damaged file."""
 

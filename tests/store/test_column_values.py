@@ -21,6 +21,7 @@ from fastseq.store.column_bins import interval_bins, range_bins
 from fastseq.store.column_values import ColumnValues, load_column
 from fastseq.store.documents import (
     DocumentWriter,
+    GroupedDocuments,
     StoredDocuments,
     open_documents,
     schema_bytes,
@@ -333,7 +334,7 @@ def test_descending_offsets_are_damage_of_a_file(lists: bool) -> None:
     else:
         column = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"abcd")])
 
-    class Damaged(StoredDocuments):
+    class Damaged(GroupedDocuments):
         def _read(self, groups: Any, names: list[str]) -> pa.Table:
             return pa.table({"c": column})
 
