@@ -466,7 +466,7 @@ class RecurrentLayer:
             if unpacked is not None:
                 scatter(unpacked, dx, layout.rows, first, last)
 
-        pieces = self._split(len(dx), len(dx), 4 * gemm.ROWS)
+        pieces = self._split(len(dx), len(dx), gemm.ROWS)
         return [partial(product, *piece) for piece in pieces]
 
     # ---- states and sharing -----------------------------------------------------------------

@@ -105,9 +105,9 @@ def test_layers_match_the_naive_twin(
 @pytest.mark.parametrize("kind", KINDS)
 def test_three_layers_and_a_batch_beyond_the_blocks_of_a_product(kind: str) -> None:
     """More rows than are packed at a time, more columns than a panel, chunks of few steps."""
-    lengths = np.random.default_rng(1).integers(1, 21, 30).tolist()
+    lengths = np.random.default_rng(1).integers(1, 21, 45).tolist()
     assert sum(lengths) > HEIGHT
-    assert_as_twin(Case(kind, 20, 30, 70, 130, 3, True, lengths, threads=3))
+    assert_as_twin(Case(kind, 20, 45, 70, 130, 3, True, lengths, threads=3))
 
 
 @settings(max_examples=60, deadline=None)

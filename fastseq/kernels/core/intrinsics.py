@@ -71,6 +71,14 @@ def at(builder: Any, base: Any, index: Any, kind: Any) -> Any:
     return builder.bitcast(builder.gep(base, [index]), kind.as_pointer())
 
 
+def request(builder: Any, place: Any) -> None:
+    """Request the cache line at an address, a pointer to bytes, before it is needed."""
+    number = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+    call = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
+    builder.call(call, [place, number(0), number(3), number(1)])
+
+
 def broadcast(builder: Any, value: Any, lanes: int) -> Any:
     """A vector whose lanes all hold `value`."""
     vector = ir.VectorType(value.type, lanes)

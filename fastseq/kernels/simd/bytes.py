@@ -14,7 +14,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from fastseq.kernels.core.intrinsics import at, broadcast, data, llvm
+from fastseq.kernels.core.intrinsics import at, broadcast, data, llvm, request
 
 _I1, _I8, _I16, _I32, _I64, _I128 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64, 128))
 _BYTES, _FLOATS = (ir.VectorType(kind, 64) for kind in (_I8, ir.FloatType()))
@@ -46,10 +46,7 @@ def load4(builder: Any, array: Any, index: Any) -> Any:
 @llvm(types.void, data, types.uint64)
 def prefetch(builder: Any, array: Any, index: Any) -> None:
     """Request the cache line of array[index] (any type) before it is needed."""
-    place = at(builder, array, index, _I8)
-    kind = ir.FunctionType(ir.VoidType(), [place.type, _I32, _I32, _I32])
-    call = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
-    builder.call(call, [place, _I32(0), _I32(3), _I32(1)])
+    request(builder, at(builder, array, index, _I8))
 
 
 @llvm(types.uint64, types.uint64)

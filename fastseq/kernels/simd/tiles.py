@@ -25,7 +25,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from fastseq.kernels.core.intrinsics import I64, at, data, llvm, switch
+from fastseq.kernels.core.intrinsics import I64, at, data, llvm, request, switch
 from fastseq.kernels.core.jit import shared
 from fastseq.kernels.core.width import LANES, REGISTERS
 from fastseq.kernels.simd.dots import BFLOAT16, BYTES, FLOAT32, Dot
@@ -95,6 +95,11 @@ def _emit(builder: Any, dot: Dot, rows: int, vectors: int, arguments: Any) -> No
             state = repeat(builder, inner, state, step)
         return [builder.gep(state[0], [a_skip]), builder.gep(state[1], [b_skip]), *state[2:]]
 
+    with builder.if_then(builder.icmp_signed("==", init, c)):
+        # the rows of the next tile, whose sums start from C too: without it, a sum over 256 k of a
+        # weight's gradient takes 1.03 to 1.1 times as long
+        for r, v in sums:
+            request(builder, builder.bitcast(place(c, c_row, rows + r, v), POINTER))
     started = [builder.load(place(init, init_row, r, v), align=4) for r, v in sums]
     pointers = [builder.inttoptr(a, POINTER), builder.inttoptr(b, POINTER)]
     ended = repeat(builder, outer, [*pointers, *started], block)[2:]

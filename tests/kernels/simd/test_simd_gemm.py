@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fastseq.kernels.core.width import LANES
 from fastseq.kernels.simd import gemm, tiles
-from fastseq.kernels.simd.gemm import DEPTH, HEIGHT, ROWS, WIDTH
+from fastseq.kernels.simd.gemm import DEPTH, HEIGHT, PACKED, ROWS, WIDTH
 
 GUARD = np.float32(-777.0)
 SIZES = st.integers(1, 3 * LANES + 2) | st.sampled_from([WIDTH - 1, WIDTH, WIDTH + 1, 2 * WIDTH])
@@ -235,8 +235,8 @@ def test_multiply_columns(rows: int, height: int, columns: int, data: st.DataObj
 
 def test_multiply_columns_beyond_one_block() -> None:
     for rows, height, columns in (
-        (ROWS + 3, HEIGHT + 2, gemm.BREADTH + 5),
+        (PACKED + 3, HEIGHT + 2, gemm.BREADTH + 5),
         (1, 2 * HEIGHT, gemm.BREADTH),
-        (2 * ROWS, 1, 3),
+        (2 * PACKED, 1, 3),
     ):
         check_columns(rows, height, columns, (0, rows, 0, columns))
