@@ -151,6 +151,12 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     "text.",
 )
 @options.number("--rerank-depth", help="Documents that are ordered, at least -k.  [default: 100]")
+@options.number(
+    "--rerank-weight",
+    kind=float,
+    help="Weight of the model's score; the rest is that of the search, both brought to 0 to 1.  "
+    "[default: 1]",
+)
 @options.file(
     "--queries",
     type=options.DATA,
@@ -280,6 +286,7 @@ def search(
     sparse: Path | None,
     rerank: Path | None,
     rerank_depth: int | None,
+    rerank_weight: float | None,
     queries: Path | None,
     output: Path | None,
     overwrite: bool,
@@ -337,13 +344,14 @@ def search(
         "--field-b": field_b,
         **{f"--{name.replace('_', '-')}": value is not None for name, value in weighting.items()},
     })  # fmt: skip
-    if hybrid_weight is not None:
-        real("--hybrid-weight", hybrid_weight, lambda w: 0 <= w <= 1, "a number from 0 to 1")
+    for option, weight in (("--hybrid-weight", hybrid_weight), ("--rerank-weight", rerank_weight)):
+        if weight is not None:
+            real(option, weight, lambda w: 0 <= w <= 1, "a number from 0 to 1")
     if hybrid_depth is not None:
         whole("--hybrid-depth", hybrid_depth, 1)
     _refuse("--rerank", rerank, of_words | {"--sparse": sparse})
-    if rerank is None and rerank_depth is not None:
-        raise click.UsageError("--rerank-depth requires --rerank")
+    if rerank is None and not (rerank_depth is None and rerank_weight is None):
+        raise click.UsageError("--rerank-depth and --rerank-weight require --rerank")
     if hybrid is None and not (hybrid_weight is None and hybrid_depth is None):
         raise click.UsageError("--hybrid-weight and --hybrid-depth require --hybrid")
     if dense_model is not None and not dense and hybrid is None:
@@ -427,7 +435,9 @@ def search(
         searched = {"filter": condition, "threads": common.threads}
     fusion = {"fusion": hybrid, "weight": hybrid_weight, "depth": hybrid_depth}
     search_of = partial(vector_search, common, encoder=dense_model, fusion=fusion)
-    order: Any = None if rerank is None else _reranker(common, rerank, rerank_depth)
+    order: Any = None if rerank is None else _reranker(
+        common, rerank, rerank_depth, rerank_weight
+    )
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
@@ -490,7 +500,9 @@ def search(
             _count_removed_words(common, [id for id, _ in both], [text for _, text in both], index)
 
 
-def _reranker(common: Common, path: Path, given: int | None) -> Callable[..., Hits]:
+def _reranker(
+    common: Common, path: Path, given: int | None, weight: float | None
+) -> Callable[..., Hits]:
     """A function that searches with another, in an index, and orders the hits by a model."""
     from fastseq.models import load
     from fastseq.models.bert.reranking import BertReranker
@@ -504,7 +516,7 @@ def _reranker(common: Common, path: Path, given: int | None) -> Callable[..., Hi
 
     def search(find: Any, index: Index, queries: Any, k: int, **searched: Any) -> Hits:
         hits: Hits = find(queries, k=_most_hits(max(depth, k), index), **searched)
-        return hits.rerank(model.score_texts, k)
+        return hits.rerank(model.score_texts, k, 1.0 if weight is None else weight)
 
     return search
 

@@ -33,7 +33,7 @@ from fastseq.kernels.vectors.dense import (
     widen_halves,
 )
 from fastseq.kernels.vectors.nearest import best_of
-from fastseq.search.hits import Asked, Hits
+from fastseq.search.hits import Asked, Hits, scaled
 from fastseq.search.requests import least_depth
 from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.tasks import no_hits
@@ -455,7 +455,7 @@ def fused(
             if fusion == "rrf":
                 values = 2 * factor / (RRF_K + 1.0 + np.arange(len(hits)))
             else:
-                values = factor * _scaled(own_scores[q, hits].astype(np.float64))
+                values = factor * scaled(own_scores[q, hits].astype(np.float64))
             found.append((own_rows[q, hits].astype(np.int64), values))
         every = np.concatenate([own for own, _ in found])
         distinct, places = np.unique(every, return_inverse=True)
@@ -468,11 +468,3 @@ def fused(
         rows[q, : len(order)] = distinct[order]
         scores[q, : len(order)] = totals[order]
     return rows, scores
-
-
-def _scaled(scores: Any) -> Any:
-    """Scores, descending, brought to 0 to 1; 1 where all are equal."""
-    if not len(scores):
-        return scores
-    low, high = scores[-1], scores[0]
-    return np.ones(len(scores)) if high == low else (scores - low) / (high - low)

@@ -21,8 +21,8 @@ from fastseq.errors import DataError, MissingExtraError, SettingsError
 from fastseq.index.collection import Collection
 from fastseq.search.display import SNIPPET_LENGTH, html_table, text_table
 from fastseq.search.names import searchable, text_columns, text_name
-from fastseq.settings import strings, whole
-from fastseq.types import Float32, Int32, Int64, Texts, offsets_of
+from fastseq.settings import real, strings, whole
+from fastseq.types import Float32, Float64, Int32, Int64, Texts, offsets_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -219,17 +219,21 @@ class Hits:
         return document_snippets(collection, rows, matcher, column, length)
 
     def rerank(
-        self, score: Callable[[str, list[str]], Sequence[float] | Float32], k: int | None = None
-    ) -> Hits:
+        self, score: Callable[[str, list[str]], Sequence[float] | Float32], k: int | None = None,
+        weight: float = 1.0,
+    ) -> Hits:  # fmt: skip
         """The hits in the order of another score, such as `BertReranker.score_texts`.
 
         score : called with the text of each query and the stored texts of its hits; returns a
             number for each, larger for better ones. Ties keep their order
         k : hits of each query; None for as many as there are
+        weight : from 0 to 1, of the new scores; below 1 both scores are brought to 0 to 1 by the
+            least and the largest of a query's hits, and added, the old with 1 - weight
 
-        Raises SettingsError for a k below 1; DataError where the text is not stored, FormatError
-        for a damaged file.
+        Raises SettingsError for a k below 1 and a weight that is not from 0 to 1; DataError where
+        the text is not stored, FormatError for a damaged file.
         """
+        real("weight", weight, lambda w: 0 <= w <= 1, "a number from 0 to 1")
         names, collection = text_columns(self._collection), self._collection
         if not names or not set(names) <= set(collection.stored_columns):
             raise DataError(f"{collection.path}: no stored text to rank: store it in the index")
@@ -246,6 +250,9 @@ class Hits:
                     f"query {q} (from 0): the scores of {count} texts are of shape "
                     f"{list(found.shape)}, or not finite; expected a number for each"
                 )
+            if weight < 1:
+                new, old = (scaled(x.astype(np.float64)) for x in (found, self.scores[q, :count]))
+                found = (weight * new + (1 - weight) * old).astype(np.float32)
             order = np.argsort(-found, kind="stable")[:size]
             rows[q, : len(order)], scores[q, : len(order)] = self.rows[q, order], found[order]
         asked = None if self._asked is None else self._asked._replace(request=None, options={})
@@ -478,6 +485,12 @@ def result_rows(
         (rank, score, id, *(row[name] for name in fields))
         for rank, (score, id, row) in enumerate(zip(scores, own, found, strict=True), 1)
     ]
+
+
+def scaled(scores: Float64) -> Float64:
+    """Scores brought to 0 to 1 by the least and the largest; 1 where all are equal."""
+    low, high = scores.min(initial=np.inf), scores.max(initial=-np.inf)
+    return np.ones(len(scores)) if high <= low else (scores - low) / (high - low)
 
 
 def _plural(count: int, one: str, several: str | None = None) -> str:

@@ -128,7 +128,15 @@ def test_ranking(run: Run, write: Write) -> None:
     shallow = run(*search, "--rerank-depth", "1", "-k", "1").json
     assert [hit["id"] for hit in shallow] == [hit["id"] for hit in first]
     assert "--rerank cannot be combined with --sort" in run(*search, "--sort", "id").err
-    assert "--rerank-depth requires --rerank" in run("search", "cat", "--rerank-depth", "3").err
+    plain = run(*search[:4], "--format", "json").json
+    mixed = run(*search, "--rerank-weight", "0").json
+    assert [hit["id"] for hit in mixed] == [hit["id"] for hit in plain]
+    assert [hit["score"] for hit in mixed] == [1.0, 0.0]
+    err = run(*search, "--rerank-weight", "2").err
+    assert "--rerank-weight must be a number from 0 to 1" in err
+    for option in ("--rerank-depth", "--rerank-weight"):
+        needs = "--rerank-depth and --rerank-weight require --rerank"
+        assert needs in run("search", "cat", option, "1").err
     assert run("index", "docs.parquet", "-o", "bare", "--store", "id").code == 0
     assert "no stored text" in run("search", "cat", "-i", "bare", "--rerank", "model").error
     write("train.parquet", text=TEXTS, label=LABELS)

@@ -532,3 +532,20 @@ def test_labels_and_scores_that_do_not_fit(base: Path, tmp_path: Path) -> None:
     for wrong in ([1.0], [[1.0]], [float("nan")] * 9):
         with pytest.raises(DataError, match="expected a number for each"):
             hits.rerank(lambda query, texts, wrong=wrong: wrong[: len(texts) + 9])
+
+
+def test_scores_of_search_and_of_a_model_are_added(tmp_path: Path) -> None:
+    texts = ["cat", "cat cat dog", "cat dog mat"]
+    hits = fastseq.Index.build(pa.table({"text": texts}), tmp_path / "index").search("cat", 3)
+    given = {"cat": 3.0, "cat cat dog": 7.0, "cat dog mat": 4.0}
+    found = hits.rerank(lambda query, some: [given[text] for text in some], 2, weight=0.25)
+    low, high = hits.scores[0].min(), hits.scores[0].max()
+    expected = {
+        row: 0.25 * (given[texts[row]] - 3) / 4 + 0.75 * (score - low) / (high - low)
+        for row, score in zip(hits.rows[0].tolist(), hits.scores[0].tolist(), strict=True)
+    }
+    best = sorted(expected, key=lambda row: -expected[row])[:2]
+    assert found.rows[0].tolist() == best
+    assert found.scores[0] == pytest.approx([expected[row] for row in best], rel=1e-6)
+    with pytest.raises(SettingsError, match="weight"):
+        hits.rerank(lambda query, some: [1.0] * len(some), weight=1.5)
