@@ -2,12 +2,15 @@
 
     python -m bench.finetuning --model CHECKPOINT --data DATA
     python -m bench.finetuning --model CHECKPOINT --data DATA --tasks trec6 --seeds 1 2 3 --peer
+    python -m bench.finetuning --model PRETRAINED --data DATA --tasks trec6 sst2 --random \
+        --learning-rate 5e-4 --epochs 5
 
 Sections:
 
 accuracy  each task trained on its training rows with each seed, and measured on its test rows;
           with --peer also by PyTorch on the same batches, with the first seed. A fifth of XQuAD's
-          paragraphs is its test; what its head says before training is shown too
+          paragraphs is its test; what its head says before training is shown too. With --random
+          each task is also trained from random weights of the same network: what pretraining gains
 speed     an epoch of the first rows of SST-2 from the same weights (forward, backward, AdamW), with
           dropout: tokens per second without padding. PyTorch gets shuffled batches as they come,
           and batches of similar lengths, as fastseq makes them; both are padded
@@ -22,6 +25,7 @@ weights that it learned.
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,8 +43,10 @@ from bench.common import harness, small
 from bench.common.harness import Check, Contender
 from bench.common.report import Parser, Report, optional, table
 from bench.common.training import size_of
+from fastseq.models.bert.checkpoint import WEIGHTS
 from fastseq.models.data.batches import take
 from fastseq.nn.devices import backend_for
+from fastseq.store.weights import read_weights, write_weights
 from fastseq.threads import Team
 from fastseq.training.gradient import train
 from fastseq.vectors.evaluation import spearman
@@ -48,6 +54,8 @@ from fastseq.vectors.evaluation import spearman
 BATCH, DECAY, WARMUP, CLIP = 32, 0.01, 0.1, 1.0
 SPEED_TARGET = 2.5  # ours to PyTorch's with shuffled batches
 SECONDS = 360  # of a training
+GAIN = 0.02  # of pretrained weights over random ones
+SPREAD = 0.02  # standard deviation of initial weights
 TEST_SHARE = 5  # one in so many paragraphs is for tests
 
 
@@ -115,6 +123,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--peer", action="store_true", help="train by PyTorch too")
+    parser.add_argument("--random", action="store_true", help="train from random weights too")
+    parser.add_argument("--learning-rate", type=float, help="in place of a task's")
+    parser.add_argument("--epochs", type=int, help="in place of a task's")
     parser.add_argument("--rows", type=int, default=640, help="rows of the section speed")
     parser.add_argument(
         "--sections", nargs="+", choices=("accuracy", "speed"), default=["accuracy", "speed"]
@@ -128,10 +139,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def model_of(task: Task, options: argparse.Namespace, **settings: Any) -> Any:
     kind = getattr(fastseq, task.model)
-    settings = {**task.settings, "weight_decay": DECAY, "warmup_ratio": WARMUP, **settings}
-    return kind(
-        base=options.model, batch_size=BATCH, clip=CLIP, threads=options.threads, **settings
-    )
+    given = {"learning_rate": options.learning_rate, "epochs": options.epochs}
+    given = {name: value for name, value in given.items() if value is not None}
+    fixed = {"weight_decay": DECAY, "warmup_ratio": WARMUP, "batch_size": BATCH, "clip": CLIP}
+    own = {"base": options.model, "threads": options.threads}
+    return kind(**{**own, **task.settings, **fixed, **given, **settings})
 
 
 # ---- accuracy
@@ -143,17 +155,17 @@ def accuracy(name: str, options: argparse.Namespace, report: Report) -> list[lis
     paths = paths_of(name, options)
     if task.split is not None:
         untrained(task, options, paths)
-    found, seconds = [], []
-    for seed in options.seeds:
-        model = model_of(task, options, seed=seed)
-        took = harness.seconds_of(partial(model.fit, paths[0], **task.columns))[1]
-        measures = model.evaluate(paths[1], **task.columns)
-        print(f"{name}, seed {seed}: {_shown(task, measures)} in {took:.0f} s", flush=True)
-        found.append(float(measures[task.measure]))
-        seconds.append(took)
+    found, seconds = trained(name, options, paths)
     mean = float(np.mean(found))
     lines = [_line(name, "fastseq", task, found, seconds)]
-    if task.target is not None:
+    if options.random:
+        base = random_weights(options.model)
+        others, times = trained(name, options, paths, base=base)
+        lines.append(_line(name, "random weights", task, others, times))
+        gain = mean - float(np.mean(others))
+        report.target(gain >= GAIN, f"{name}: pretraining gains {gain:.4f}, at least {GAIN}")
+        report.results[f"{name} random"] = {"values": others, "seconds": times}
+    elif task.target is not None:
         report.target(mean >= task.target, f"{name}: {mean:.4f}, at least {task.target}")
         report.target(max(seconds) <= SECONDS, f"{name}: {max(seconds):.0f} s, at most {SECONDS}")
     report.results[name] = {"values": found, "seconds": seconds}
@@ -186,6 +198,37 @@ def paths_of(name: str, options: argparse.Namespace) -> tuple[Path, Path]:
     pq.write_table(rows.filter(pa.array(~held)), train)
     pq.write_table(rows.filter(pa.array(held)), test)
     return train, test
+
+
+def trained(
+    name: str, options: argparse.Namespace, paths: tuple[Path, Path], **settings: Any
+) -> tuple[list[float], list[float]]:
+    """The measure of a task, and the seconds of the training, for each seed."""
+    task, found, seconds = TASKS[name], [], []
+    for seed in options.seeds:
+        model = model_of(task, options, seed=seed, **settings)
+        took = harness.seconds_of(partial(model.fit, paths[0], **task.columns))[1]
+        measures = model.evaluate(paths[1], **task.columns)
+        print(f"{name}, seed {seed}: {_shown(task, measures)} in {took:.0f} s", flush=True)
+        found.append(float(measures[task.measure]))
+        seconds.append(took)
+    return found, seconds
+
+
+def random_weights(checkpoint: Path) -> Path:
+    """A checkpoint of the same network with the initial weights of BERT."""
+    path = small.folder() / "random"
+    if not path.exists():
+        shutil.copytree(checkpoint, path)
+        rng = np.random.default_rng(0)
+        weights: dict[str, Any] = {}
+        for name, array in read_weights(path / WEIGHTS)[0].items():
+            drawn = np.clip(rng.standard_normal(array.shape), -2, 2) * SPREAD
+            is_scale = name.endswith(("LayerNorm.weight", "LayerNorm.gamma"))
+            weights[name] = drawn if array.ndim > 1 else np.full(array.shape, float(is_scale))
+        (path / WEIGHTS).unlink()
+        write_weights(path / WEIGHTS, {k: v.astype(np.float32) for k, v in weights.items()})
+    return path
 
 
 def untrained(task: Task, options: argparse.Namespace, paths: tuple[Path, Path]) -> None:
