@@ -47,6 +47,7 @@ RRF_K = 60  # of reciprocal rank fusion; Cormack, Clarke & Büttcher 2009
 _QUERIES = 256  # scored together
 _KEYS = 1 << 23  # of all queries at a time: 64 MB
 _SCORES = 1 << 17  # computed before they are compared: 512 KB
+_ROWS = 384  # documents whose scores are computed together, at most
 _DIRECT = 1 << 14  # documents in a block, at most
 _COPIED = 1 << 19  # numbers that are copied at a time where they are not
 _SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it saves
@@ -138,7 +139,7 @@ def find_nearest(
         return rows, scores
     work = len(asked) * units.shape[1] * collection.rows
     team = Team(min(thread_count(threads), max(work // _SMALL, 1)))
-    size = min(max(collection.rows // (_SHARES * team.threads), gemm.ROWS), _DIRECT)
+    size = min(max(collection.rows // (_SHARES * team.threads), _ROWS), _DIRECT)
     parts = _shares(_blocks(collection, size), team.threads)
     scan = _Scan(collection, parts, allowed, team)
     has_codes = dense_settings(collection).dtype == WITH_CODES
@@ -286,8 +287,8 @@ class _Queries:
         """The limits, products, bias and scratch of a scan."""
         limits = np.full(self._width, np.inf, np.float32)
         limits[: self._queries] = -np.inf
-        height = max(_SCORES // self._width, gemm.ROWS) // gemm.ROWS * gemm.ROWS
-        products = aligned_zeros(min(height, 4 * gemm.ROWS) * self._width)
+        height = min(max(_SCORES // self._width, 1), _ROWS)
+        products = aligned_zeros(height * self._width)
         bias, scratch = np.zeros(self._width, np.float32), np.empty(gemm.scratch_size(), np.float32)
         return limits, products.reshape(-1, self._width), bias, scratch
 
