@@ -89,6 +89,11 @@ class TwoTextEncoder(RowEncoder):
 class EmbedTask(ScoreTask):
     """The training of a model that makes vectors."""
 
+    @property
+    def _splits(self) -> bool:
+        """No: the loss of an example depends on the other examples of its batch."""
+        return False
+
     def _validate(self) -> dict[str, float] | None:
         if self.valid is None:
             return None

@@ -34,6 +34,7 @@ from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.examples import BertEncoder, PieceEncoder
 from fastseq.models.bert.network import BertBody, BertNetwork, BertScorer, without_decay
 from fastseq.models.bert.rows import LABEL, rows_with_columns
+from fastseq.models.bert.split_steps import SplitTask
 from fastseq.models.bert.tokenizer_state import (
     restored_tokenizer,
     tokenizer_file,
@@ -52,8 +53,8 @@ from fastseq.text.tokenizer_files import read_tokenizer
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
 from fastseq.training.checkpoint import fingerprint_of
-from fastseq.training.gradient import TrainingSettings
-from fastseq.types import Float32, Float64
+from fastseq.training.gradient import StepResult, TrainingSettings
+from fastseq.types import Float32, Float64, Int64
 from fastseq.vectors.evaluation import spearman
 
 if TYPE_CHECKING:
@@ -74,8 +75,24 @@ class BertState(LabelState):
     config: BertConfig
 
 
-class BertTask(LabelTask[BertState]):
+class BertTask(SplitTask[BertState], LabelTask[BertState]):
     """The training of a fine-tuned model."""
+
+    def _learn_parts(self, parts: Sequence[Int64], keys: Sequence[int]) -> StepResult:
+        network, gradients = self.learned.network, self.parameters.gradients
+        mean = weight = 0.0
+        units = 0
+        for rows, key in zip(parts, keys, strict=True):
+            part = self._prepared(rows)
+            loss, own = network.loss(network.scores(part, True, key), part, True)
+            weight += own
+            share = own / weight if weight else 0.0
+            mean += share * (float(loss) - mean)
+            gradients *= np.float32(1 - share)
+            network.scale_gradients(share)
+            network.backward()
+            units += len(part.values)
+        return StepResult(mean, weight, units)
 
     def fingerprint(self) -> dict[str, Any]:
         """Checksums of the data and, before training, of the weights to start from."""

@@ -26,6 +26,7 @@ from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.network import without_decay
 from fastseq.models.bert.pretraining_network import Losses, PretrainingNetwork
 from fastseq.models.bert.segments import SPECIAL, MaskedBatch, Masking, Pairs, PieceCorpus
+from fastseq.models.bert.split_steps import SplitTask
 from fastseq.models.bert.tokenizer_state import (
     restored_tokenizer,
     tokenizer_file,
@@ -33,7 +34,7 @@ from fastseq.models.bert.tokenizer_state import (
 )
 from fastseq.models.bert.writing import PRETRAINING, write_checkpoint
 from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.sequence import FittedState, NetworkModel, NetworkTask
+from fastseq.models.sequence import FittedState, NetworkModel
 from fastseq.nn.backend import Backend
 from fastseq.nn.layer import Parameters
 from fastseq.nn.layers import GELU_FORMS
@@ -97,7 +98,7 @@ class PretrainingState(FittedState):
 
 
 @dataclass(eq=False)
-class PretrainingTask(NetworkTask[PretrainingState]):
+class PretrainingTask(SplitTask[PretrainingState]):
     """Pretraining. An epoch draws new pairs and masks of the corpus; it has as many steps as the
     first, so that the number of all steps is known."""
 
@@ -142,6 +143,16 @@ class PretrainingTask(NetworkTask[PretrainingState]):
     def _learn(self, prepared: MaskedBatch, key: int) -> StepResult:
         loss = self.learned.network.learn(prepared, key)
         return StepResult(loss, len(prepared), len(prepared.ids))
+
+    def _learn_parts(self, parts: Sequence[Int64], keys: Sequence[int]) -> StepResult:
+        batches = [self._prepared(numbers) for numbers in parts]
+        words, pairs = sum(len(batch.words) for batch in batches), sum(map(len, batches))
+        network = self.learned.network
+        loss = sum(
+            network.learn(batch, key, words, pairs)
+            for batch, key in zip(batches, keys, strict=True)
+        )
+        return StepResult(loss, pairs, sum(len(batch.ids) for batch in batches))
 
     def _validate(self) -> dict[str, float] | None:
         return None if self.valid is None else measured(self.learned, self.valid)

@@ -109,14 +109,20 @@ class PretrainingNetwork(Network):
                     )
                 view[...] = given[name]
 
-    def learn(self, batch: MaskedBatch, key: int) -> float:
-        """The sum of both mean losses; adds to the gradients."""
+    def learn(
+        self, batch: MaskedBatch, key: int, words: int | None = None, pairs: int | None = None
+    ) -> float:
+        """The sum of both mean losses; adds to the gradients. A part of a batch is given the
+        `words` and `pairs` of the whole one, over which its losses are means."""
         offsets, places = batch.offsets, batch.places
+        of_words = len(batch.words) / (words or len(batch.words))
+        of_pairs = len(batch) / (pairs or len(batch))
         x = self.embeddings.forward(batch.ids, offsets, batch.types, True, mixed_key(key, 0))
         rows = self.encoder.forward(x, offsets, True, mixed_key(key, 1))
-        loss = float(self.words.loss(rows[places], batch.words))
+        loss = float(self.words.loss(rows[places], batch.words, share=of_words))
         scores = self.next.forward(self.pooler.forward(rows[offsets[:-1]]))
-        loss += softmax_cross_entropy(scores, batch.labels)  # its gradient takes their place
+        loss += of_pairs * softmax_cross_entropy(scores, batch.labels)  # its gradient, in place
+        scores *= np.float32(of_pairs)
         dy = np.zeros_like(rows)
         dy[places] = self.words.backward()
         dy[offsets[:-1]] += self.pooler.backward(self.next.backward(scores))
