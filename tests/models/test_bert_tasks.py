@@ -15,7 +15,7 @@ import pytest
 
 import fastseq
 from fastseq import BertAnswerer, BertEmbedder, BertReranker, BertTagger, TextEncoder
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, FastseqWarning, SettingsError
 from fastseq.models.bert.answering import exact_match, word_f1
 from fastseq.models.bert.contexts import ContextEncoder, best_spans
 from fastseq.models.bert.finetuning import BertModel, BertTask
@@ -541,11 +541,25 @@ def test_vectors_are_saved_resumed_and_written(
     check_resume(make, {"examples": pairs, "valid": pairs, "path": tmp_path / "m"}, weights)
     loaded = BertEmbedder.load(tmp_path / "whole")
     np.testing.assert_array_equal(loaded.predict(TEXTS), model.predict(TEXTS))
-    table = pa.table({"id": [1, 2], "text": ["a cat", ""]})
-    (found,) = [batch.to_pydict() for batch in loaded.predict_batches(table)]
-    assert found["id"] == [1, 2]
+    table = pa.table({"id": [1, 2, 3], "text": ["a cat", "", None]})
+    predictions = loaded.predict_batches(table)
+    (found,) = [batch.to_pydict() for batch in predictions]
+    assert found["id"] == [1, 2, 3]
     assert found["vector"][0] == model.predict(["a cat"])[0].tolist()
-    assert found["vector"][1] is None
+    assert found["vector"][1:] == [None, None]
+    report = loaded.report_["data"]
+    assert (report.rows, report.empty, report.units, report.ends) == (3, 2, 4, 2)
+    assert report.messages() == ["2 of 3 texts are empty: read as null"]
+    with pytest.warns(FastseqWarning, match="2 texts of 3 without a token"):
+        vectors = loaded.predict(table["text"])
+    assert vectors[0].any()
+    assert not vectors[1:].any()
+    messages = loaded.report_["data"].messages()
+    assert messages == ["2 of 3 texts are empty: read as a vector of zeros"]
+    with pytest.raises(DataError, match=r"text 1 \(from 0\) is missing"):
+        loaded.predict(["a cat", None])
+    loaded.evaluate(pairs)
+    assert loaded.report_["data"].rows == len(pairs)
     with pytest.raises(DataError, match="expected a pair of texts"):
         make().fit(TEXTS)
 
