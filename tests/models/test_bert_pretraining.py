@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import fastseq
@@ -189,6 +191,25 @@ def test_a_learned_vocabulary_is_always_the_same() -> None:
 
 
 # ---- models
+
+
+def test_a_stream_is_not_read_for_a_vocabulary(tmp_path: Path) -> None:
+    def texts() -> Iterator[dict[str, str]]:
+        yield from ({"text": text} for text in DOCUMENTS)
+
+    table = pa.table({"text": DOCUMENTS})
+    settings = {**SIZES, "epochs": 1, "threads": 1}
+    with pytest.raises(DataError, match=r"BatchReader: can be read once, .* give a tokenizer"):
+        BertPretrainer(**settings).fit(table.to_reader())
+    with pytest.raises(DataError, match="can be read once, but a vocabulary is learned before"):
+        BertPretrainer(**settings).fit(texts())
+    model = BertPretrainer(**settings).fit(table)
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(model.tokenizer_.vocabulary) + "\n")
+    weights = model.learned.network.parameters.values
+    for corpus in (table.to_reader(), texts()):
+        again = BertPretrainer(tokenizer=vocabulary, **settings).fit(corpus)
+        np.testing.assert_array_equal(again.learned.network.parameters.values, weights)
 
 
 def test_it_learns_on_any_number_of_threads(fitted: tuple[BertPretrainer, Path]) -> None:

@@ -390,11 +390,12 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         if y is not None:
             raise SettingsError("pretraining has no targets besides its text: expected no y")
         checkpoint = None if self.base is None else read_checkpoint(self.base)
-        tokenizer = self._tokenizer(examples, columns)
+        reader = self._open(examples, None, columns)
+        tokenizer = self._tokenizer(reader)
         config = self._config(len(tokenizer)) if checkpoint is None else checkpoint.config
         if checkpoint is not None:
             self._check_base(checkpoint, tokenizer)
-        reading, reader = self._reading(tokenizer), self._open(examples, None, columns)
+        reading = self._reading(tokenizer)
         train, held_out = self._read(reader, tokenizer, reading, backend), None
         if valid is not None:
             valid_reader = self._open_valid(valid, columns, reader)
@@ -409,13 +410,20 @@ class BertPretrainer(NetworkModel[PretrainingState]):
             learned, train, held_out, self.batch_size, self.batch_tokens, self.seed
         )
 
-    def _tokenizer(self, examples: Any, columns: Mapping[str, Any]) -> WordPiece:
-        """The tokenizer that is given, or learned from the corpus."""
+    def _tokenizer(self, reader: RowReader) -> WordPiece:
+        """The tokenizer that is given, or learned from the corpus. Raises DataError for a corpus
+        to learn from that can be read only once."""
         given = self.base if self.base is not None else self.tokenizer
         if given is None:
+            for source in reader.sources:
+                if not source.is_repeatable:
+                    raise DataError(
+                        f"{source.name}: can be read once, but a vocabulary is learned before the "
+                        "training: give a tokenizer, or files, a table or a list"
+                    )
 
             def read() -> Iterator[list[str]]:
-                for batch in self._open(examples, None, columns).batches():
+                for batch in reader.batches():
                     with located(batch.where):
                         yield batch.text.to_strings()
 
