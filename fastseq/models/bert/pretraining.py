@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastseq.errors import DataError, DeviceError, FormatError, SettingsError, located, quoted
+from fastseq.errors import DataError, DeviceError, FormatError, SettingsError, located, quoted, warn
 from fastseq.estimator import FRACTION, Choice, Flag, Location, Real, Whole, parameter
 from fastseq.models.base import training_parameter
 from fastseq.models.bert.checkpoint import Checkpoint, check_tokenizer, read_checkpoint
@@ -182,7 +182,7 @@ def measured(learned: PretrainingState, corpus: PieceCorpus) -> dict[str, float]
     words, pairs = max(found.words, 1), max(found.pairs, 1)
     masked, following = found.masked / words, found.next / pairs
     return {
-        "loss": masked + following,
+        "loss": masked + following if network.has_next else masked,
         "masked_loss": masked,
         "accuracy": found.right_words / words,
         "next_loss": following,
@@ -195,7 +195,8 @@ class BertPretrainer(NetworkModel[PretrainingState]):
     """BERT pretrained on texts: masked words are predicted, and whether a segment follows another.
 
     Each row of the corpus is a document, whose sentences end with . ! ? or a line break. New
-    pairs of segments and new masks are drawn in every epoch.
+    pairs of segments and new masks are drawn in every epoch. Where no document has two sentences,
+    only masked words are learned, with a warning.
 
     Attributes
     ----------
@@ -299,9 +300,10 @@ class BertPretrainer(NetworkModel[PretrainingState]):
     def evaluate(
         self, examples: Any, *, text_column: str | Sequence[str] | None = None
     ) -> dict[str, float]:
-        """{"loss": the sum of both losses, "masked_loss": nats of a masked word, "accuracy" of
-        masked words, "next_loss", "next_accuracy", "unigram_loss": nats of a masked word by the
-        frequencies of the training corpus, "unknown_rate"}. Pairs and masks are the same each time.
+        """{"loss": the sum of the losses that were trained, "masked_loss": nats of a masked word,
+        "accuracy" of masked words, "next_loss", "next_accuracy", "unigram_loss": nats of a masked
+        word by the frequencies of the training corpus, "unknown_rate"}. Pairs and masks are the
+        same each time.
 
         Raises DataError for data that cannot be read, or without a word.
         """
@@ -400,7 +402,12 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         if valid is not None:
             valid_reader = self._open_valid(valid, columns, reader)
             held_out = self._read(valid_reader, tokenizer, reading, backend)
-        network = PretrainingNetwork(config, self.dropout, backend, self.seed)
+        if not train.has_next:
+            warn(
+                f"{reader.sources[0].name}: no row has two sentences, so next sentences cannot be "
+                "learned, and only masked words are: for both, rows must be documents"
+            )
+        network = PretrainingNetwork(config, self.dropout, backend, self.seed, train.has_next)
         if checkpoint is not None:
             network.load(checkpoint)
         learned = PretrainingState(
@@ -459,6 +466,7 @@ class BertPretrainer(NetworkModel[PretrainingState]):
             "config": learned.config.to_dict(),
             "tokenizer": tokenizer_statistics(learned.tokenizer),
             "max_length": learned.reading.length,
+            "has_next": learned.network.has_next,
         }
 
     def _files(self, learned: PretrainingState) -> dict[str, Content]:
@@ -474,7 +482,8 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         counts = folder.array(_COUNTS, np.int64)
         if len(counts) != len(tokenizer):
             raise FormatError(f"{len(counts)} counts of {len(tokenizer)} pieces")
-        network = PretrainingNetwork(config, self.dropout, backend, self.seed)
+        has_next = bool(saved.get("has_next", True))  # which earlier models do not have
+        network = PretrainingNetwork(config, self.dropout, backend, self.seed, has_next)
         return PretrainingState(
             network,
             Fields.from_dict(saved["fields"]),
