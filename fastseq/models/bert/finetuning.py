@@ -256,6 +256,50 @@ class BertModel(LabelModel[BertState]):
         return BertState(network, Fields.from_dict(saved["fields"]), encoder, config)
 
 
+class BertNumberModel(BertModel):
+    """A fine-tuned model that predicts a number for each text or pair of texts."""
+
+    @abstractmethod
+    def _numbers(
+        self, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Float32]]:
+        """Each batch of rows, counted in the report, and float32[D]: their numbers."""
+
+    def predict(self, examples: Any, *, text_column: str | Sequence[str] | None = None) -> Float32:
+        """float32[D], the number of each text or pair of texts. Raises DataError for data that
+        cannot be read.
+
+        examples : a list of them, or any data with their columns
+        """
+        reader, report = self._to_predict(examples, {"text_column": text_column})
+        found = [numbers for _, numbers in self._numbers(reader, report)]
+        return np.concatenate([np.zeros(0, np.float32), *found])
+
+    def predict_batches(
+        self,
+        data: Any,
+        *,
+        keep: str | Sequence[str] = (),
+        text_column: str | Sequence[str] | None = None,
+        id_column: str | None = None,
+    ) -> Predictions:
+        """`id`, the columns to keep and `prediction`, a float32, of every row: Arrow tables, made
+        on demand.
+
+        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
+        the name of a predicted one.
+        """
+
+        def found(
+            reader: RowReader, report: ReadReport
+        ) -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
+            for rows, numbers in self._numbers(reader, report):
+                yield rows, {"prediction": numbers}
+
+        named, outputs = {"text_column": text_column}, {"prediction": "float"}
+        return self._predictions(data, named, outputs, found, keep=keep, id=id_column)
+
+
 class BertTextModel(BertModel):
     """A fine-tuned model with an output for each text or pair of texts."""
 
@@ -366,7 +410,7 @@ class BertClassifier(BertTextModel, NetworkClassifier[BertState]):
         return labels.weights(self.class_weights)
 
 
-class BertRegressor(BertTextModel):
+class BertRegressor(BertTextModel, BertNumberModel):
     """Regression by fine-tuning BERT: a number for each text or pair of texts, trained by the
     squared error.
 
@@ -383,38 +427,12 @@ class BertRegressor(BertTextModel):
     measures: ClassVar[Mapping[str, bool]] = {"loss": False, "spearman": True, "pearson": True}
     largest_loss: ClassVar[float | None] = None
 
-    def predict(self, examples: Any, *, text_column: str | Sequence[str] | None = None) -> Float32:
-        """float32[D], the number of each text. Raises DataError for data that cannot be read."""
+    def _numbers(
+        self, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Float32]]:
         learned = self.learned
-        reader, report = self._to_predict(examples, {"text_column": text_column})
-        parts = [np.zeros(0, np.float32)]
-        parts += [predicted(learned, texts) for _, texts in self._encoded(learned, reader, report)]
-        return np.concatenate(parts)
-
-    def predict_batches(
-        self,
-        data: Any,
-        *,
-        keep: str | Sequence[str] = (),
-        text_column: str | Sequence[str] | None = None,
-        id_column: str | None = None,
-    ) -> Predictions:
-        """`id`, the columns to keep and `prediction`, a float32, of every row: Arrow tables, made
-        on demand.
-
-        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
-        the name of a predicted one.
-        """
-        from fastseq.store.predictions import Predictions
-
-        learned, named = self.learned, {"text_column": text_column}
-        reader, report = self._to_predict(data, named, keep=keep, id=id_column)
-
-        def found() -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
-            for rows, texts in self._encoded(learned, reader, report):
-                yield rows, {"prediction": predicted(learned, texts)}
-
-        return Predictions(reader, {"prediction": "float"}, found())
+        for rows, texts in self._encoded(learned, reader, report):
+            yield rows, predicted(learned, texts)
 
     def evaluate(
         self,
