@@ -184,10 +184,15 @@ def _in_options(message: str, command: click.Command | None) -> str:
 
 
 def _memory_advice(args: Sequence[str] | None) -> str:
-    """Which option to lower: training needs memory for a batch, other commands for --memory."""
+    """Which option to lower: training needs memory for a batch, encoding for the longest text,
+    other commands for --memory."""
     words = sys.argv[1:] if args is None else list(args)
-    trains = any(word.startswith("fit-") for word in words[:1])
-    lower = "--batch-size, --hidden or --embedding" if trains else "--memory"
+    command = words[0] if words else ""
+    lower = "--memory"
+    if command in ("embed", "fit-bert", "pretrain-bert"):
+        lower = "--max-length" if command == "embed" else "--batch-size or --max-length"
+    elif command.startswith("fit-"):
+        lower = "--batch-size, --hidden or --embedding"
     return f"out of memory; try a smaller {lower}, or fewer --threads"
 
 

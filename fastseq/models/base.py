@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -278,6 +278,26 @@ class RowPredictor(SavableModel[S]):
         report = learned.reports["data"] = ReadReport()
         return reader, report
 
+    def _predictions(
+        self,
+        data: Any,
+        columns: Mapping[str, Any],
+        outputs: Mapping[str, str],
+        predicted: Callable[[RowReader, ReadReport], Iterator[tuple[RowBatch, Mapping[str, Any]]]],
+        **written: Any,
+    ) -> Predictions:
+        """What `predict_batches` returns.
+
+        columns    those named, by argument
+        outputs    the type of each predicted column
+        predicted  yields each batch of the reader with these columns, counted in the report
+        written    keep and id
+        """
+        from fastseq.store.predictions import Predictions
+
+        reader, report = self._to_predict(data, columns, **written)
+        return Predictions(reader, outputs, predicted(reader, report))
+
 
 class TextClassifier(RowPredictor[S]):
     """A model that predicts a label for each text, with the probabilities of all labels."""
@@ -343,16 +363,15 @@ class TextClassifier(RowPredictor[S]):
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
         the name of a predicted one.
         """
-        from fastseq.store.predictions import Predictions
-
-        learned, named = self.learned, {"text_column": text_column}
-        reader, report = self._to_predict(data, named, keep=keep, id=id_column)
+        learned = self.learned
         labels = learned.labels
         outputs = {"prediction": labels.type, "probability": "float"}
         if probabilities:
             outputs["probabilities"] = "list<float>"
 
-        def predicted() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
+        def predicted(
+            reader: RowReader, report: ReadReport
+        ) -> Iterator[tuple[RowBatch, dict[str, Any]]]:
             for rows, texts in self._encoded(learned, reader, report):
                 found = self._probabilities(learned, texts)
                 best = np.argmax(found, 1)
@@ -363,7 +382,8 @@ class TextClassifier(RowPredictor[S]):
                 }
                 yield rows, {name: columns[name] for name in outputs}
 
-        return Predictions(reader, outputs, predicted())
+        named = {"text_column": text_column}
+        return self._predictions(data, named, outputs, predicted, keep=keep, id=id_column)
 
     def score(self, examples: Any, y: Any = None) -> float:
         """The accuracy. Raises as `evaluate`."""

@@ -143,6 +143,13 @@ class LabelNetwork(Network):
         """int32[B] or int32[N]: the predicted labels."""
         return self.backend.best(scores)
 
+    def scale_gradients(self, share: float) -> None:
+        """Multiply the gradient of the last loss, that of a part of a batch, by its share of the
+        mean; on the CPU."""
+        gradients = self._taken_gradients()
+        gradients *= np.float32(share)
+        self._gradients = gradients
+
     def _taken_gradients(self) -> Any:
         """The gradient of the scores of the last loss."""
         assert self._gradients is not None, "backward without a loss"

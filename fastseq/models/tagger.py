@@ -108,12 +108,15 @@ class NetworkTagger(LabelModel[LS]):
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
         the name of a predicted one.
         """
-        from fastseq.store.predictions import Predictions
 
-        named = {"tokens_column": tokens_column}
-        reader, report = self._to_predict(data, named, keep=keep, id=id_column)
-        found = ((rows, {"prediction": tags}) for rows, tags in self._predicted(reader, report))
-        return Predictions(reader, {"prediction": "list<string>"}, found)
+        def found(
+            reader: RowReader, report: ReadReport
+        ) -> Iterator[tuple[RowBatch, dict[str, TagLists]]]:
+            for rows, tags in self._predicted(reader, report):
+                yield rows, {"prediction": tags}
+
+        named, outputs = {"tokens_column": tokens_column}, {"prediction": "list<string>"}
+        return self._predictions(data, named, outputs, found, keep=keep, id=id_column)
 
     def evaluate(
         self,

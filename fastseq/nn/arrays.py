@@ -132,3 +132,7 @@ class Workspace:
         found = self.array(name, *shape)
         found.fill(0)
         return found
+
+    def clear(self) -> None:
+        """Free the memory of arrays that are not in use elsewhere."""
+        self._buffers.clear()

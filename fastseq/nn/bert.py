@@ -282,13 +282,17 @@ class MaskedWordHead(Composite):
         return self._scores.forward(self._transform(x, training=False), training=False)
 
     @locked
-    def loss(self, x: npt.ArrayLike, targets: npt.ArrayLike, training: bool = True) -> Any:
-        """The mean cross-entropy of words int32[M] given rows x float32[M, H], M >= 1.
+    def loss(
+        self, x: npt.ArrayLike, targets: npt.ArrayLike, training: bool = True, share: float = 1.0
+    ) -> Any:
+        """The mean cross-entropy of words int32[M] given rows x float32[M, H], M >= 1, times
+        `share`, where they are a part of the rows of a mean.
 
         With `training` the gradients of the scores' parameters are added to at once, and the rest
         is kept for `backward`. A row whose target is negative is left out.
         """
-        return self._loss.loss(self._transform(x, training), self._scores, targets, None, training)
+        rows = self._transform(x, training)
+        return self._loss.loss(rows, self._scores, targets, None, training, share)
 
     @locked
     def backward(self) -> Any:

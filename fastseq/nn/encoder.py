@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastseq.errors import warn
 from fastseq.kernels.nn.attention import attention_forward, attention_scratch
 from fastseq.kernels.nn.gelu import gelu_forward
 from fastseq.kernels.nn.layer_norm import layer_norm_forward
@@ -118,6 +119,7 @@ class Encoder:
         self._heads = heads
         self._epsilon = epsilon
         self._is_tanh = is_tanh
+        self._rows = ROWS  # tokens of a chunk, fewer where memory is too small
         self._drops_nothing = np.uint64(0), *limit_and_scale(0.0)
         self._layers = [
             _Layer(
@@ -132,15 +134,15 @@ class Encoder:
         ]
 
     def chunks(self, offsets: Int64) -> list[Int64]:
-        """The numbers of B sequences with bounds `offsets`, in chunks of about ROWS rows: of
-        similar lengths, the longest first."""
+        """The numbers of B sequences with bounds `offsets`, in chunks of about ROWS rows, or
+        as few as memory is enough for: of similar lengths, the longest first."""
         lengths = np.diff(offsets)
         order = np.argsort(-lengths, kind="stable")
         ends = np.cumsum(lengths[order])
         found, first = [], 0
         while first < len(order):
             before = ends[first - 1] if first else 0
-            last = max(int(np.searchsorted(ends, before + ROWS, "right")), first + 1)
+            last = max(int(np.searchsorted(ends, before + self._rows, "right")), first + 1)
             found.append(order[first:last])
             first = last
         return found
@@ -198,11 +200,26 @@ class Encoder:
         bounds   int64[b + 1] of the sequences in it
 
         ids, kinds, offsets  as in `forward`; offsets[0] is 0
+
+        A chunk for which memory is too small is halved, with a warning, down to one sequence, for
+        which MemoryError is raised; `use` may then be called again for the same sequences.
         """
-        chunks = self.chunks(offsets)
+        chunks, before = self.chunks(offsets), self._rows
 
         def work(part: int) -> None:
-            numbers = chunks[part]
+            waiting = [chunks[part]]
+            while waiting:
+                numbers = waiting.pop()
+                try:
+                    encode_chunk(numbers)
+                except MemoryError:
+                    if len(numbers) == 1:
+                        raise
+                    tokens = int((offsets[numbers + 1] - offsets[numbers]).sum())
+                    self._rows = min(self._rows, max(1, tokens // 2))
+                    waiting += np.array_split(numbers, 2)[::-1]
+
+        def encode_chunk(numbers: Int64) -> None:
             starts, lengths = offsets[numbers], offsets[numbers + 1] - offsets[numbers]
             bounds = offsets_of(lengths)
             rows = np.repeat(starts - bounds[:-1], lengths) + np.arange(bounds[-1])
@@ -210,6 +227,12 @@ class Encoder:
             use(numbers, self.forward(ids[rows], own_kinds, bounds), bounds)
 
         self.team.run(work, len(chunks))
+        if self._rows < before:
+            warn(
+                f"memory is too small for {before:,} tokens at a time on each of "
+                f"{self.team.threads} threads: lowered to {self._rows:,} tokens, which changes no "
+                "result"
+            )
 
     def _normalise(self, x: Float32, residual: Float32, norm: Norm) -> None:
         """x = layer norm of x + residual."""

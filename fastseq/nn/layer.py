@@ -177,6 +177,7 @@ class Layer:
 
     values: Views
     grads: Views  # gradients of the values
+    _saved: Any = None  # by a forward pass for `backward`
 
     def __init__(self, seed: int | None = 0) -> None:
         """`seed` of the initial values; None leaves zeros, for a layer whose values follow."""
@@ -227,6 +228,14 @@ class Layer:
         checked.load_state_dict(state)
         for name, value in self.values.items():
             value[...] = checked.views[name]
+
+    def release(self) -> None:
+        """Free the memory that passes on the CPU reuse, and what a forward pass saved whose
+        `backward` will not be called."""
+        self._saved = None
+        for value in vars(self).values():
+            if isinstance(value, Workspace):
+                value.clear()
 
     # ---- arrays of activations, on the device for its layers
 
@@ -279,6 +288,11 @@ class Composite(Layer):
         super().bind(parameters, prefix)
         for name, part in self.parts.items():
             part.bind(parameters, _name(prefix, name))
+
+    def release(self) -> None:
+        super().release()
+        for part in self.parts.values():
+            part.release()
 
 
 def joined(layers: Mapping[str, Layer], buffers: type[Parameters] = Parameters) -> Parameters:

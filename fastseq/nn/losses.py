@@ -92,16 +92,18 @@ class ProjectedCrossEntropy:
         targets: npt.ArrayLike,
         weights: npt.ArrayLike | None = None,
         training: bool = True,
+        share: float = 1.0,
     ) -> Any:
         """The loss of x float32[N, H], N >= 1, through `dense` (H inputs, C outputs).
 
-        `targets` and `weights` as for softmax_cross_entropy. With `training` the gradients of
+        `targets` and `weights` as for softmax_cross_entropy; `share` multiplies the loss and its
+        gradients, where the rows are a part of those of a mean. With `training` the gradients of
         dense's weight and bias are added to at once, and dx is kept for `backward`.
         """
         rows = dense.rows(x, dense.inputs, "the input")
         count, columns = len(rows), dense.outputs
         classes = targets_of(targets, count, columns)
-        shares = shares_of(classes, weights, columns)
+        shares = shares_of(classes, weights, columns) * share
         losses, given, scales = self._row_arrays(classes, shares, training)
         dx: Any = dense.output("dx of the loss", *rows.shape) if training else None
         dense.prepare(backward=False)

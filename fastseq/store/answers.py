@@ -15,6 +15,7 @@ from fastseq.store.rows import RowBatch, RowReader
 
 ANSWERS, ANSWER, START = "answers", "answer", "answer_start"
 _TEXT = "text"
+_NOWHERE = -1  # the answer_start of no answer
 
 # a text of the context and the code point it begins at; None: its first occurrence
 Answer = tuple[str, int | None]
@@ -57,23 +58,31 @@ def with_lists(reader: RowReader, name: str) -> RowReader:
 
 
 def read_answers(batch: RowBatch) -> list[list[Answer]]:
-    """The answers to the question of each row; none for a null, an empty list or an empty string.
+    """The answers to the question of each row; none for a null, an empty list or an empty string,
+    nor where the `answer_start` of a text is -1 or null. A struct of lists whose list of places is
+    null has texts without places.
 
     A column has strings, lists of strings, structs of lists `text` and `answer_start` (as SQuAD),
-    or lists of structs of those. Raises RowError for others.
+    or lists of structs of those. Raises RowError for others, and for an `answer_start` below -1.
     """
     first, *others = batch.kept.columns
-    starts = others[0].to_pylist() if others else [None] * batch.rows
+    starts = map(_place, others[0].to_pylist()) if others else [None] * batch.rows
     found = []
     for row, (value, start) in enumerate(zip(first.to_pylist(), starts, strict=True)):
         try:
-            found.append([answer for answer in _answers(value, start) if answer[0]])
+            own = _answers(value, start)
         except (TypeError, ValueError, KeyError):
             raise RowError(
                 row,
                 f"the answers in column {quoted(batch.kept.column_names[0])} are {value!r:.80}, "
                 "expected a string, or texts with their answer_start",
             ) from None
+        least = min((at for _, at in own if at is not None), default=0)
+        if least < _NOWHERE:
+            raise RowError(
+                row, f"{START} is {least}, expected a place in the context, or -1 for no answer"
+            )
+        found.append([(text, at) for text, at in own if text and at != _NOWHERE])
     return found
 
 
@@ -82,15 +91,24 @@ def _answers(value: Any, start: Any) -> list[Answer]:
         return []
     if isinstance(value, dict):
         if isinstance(value[_TEXT], list):
-            texts, places = value[_TEXT], value.get(START) or [None] * len(value[_TEXT])
+            texts, places = value[_TEXT], [None] * len(value[_TEXT])
+            if value.get(START) is not None:  # a list that a row does not have is null, too
+                places = [_place(at) for at in value[START]]
             return [_answer(text, at) for text, at in zip(texts, places, strict=True)]
-        return [_answer(value[_TEXT], value.get(START))]
+        return [_answer(value[_TEXT], _place(value[START]) if START in value else None)]
     if isinstance(value, list):
         return [answer for each in value for answer in _answers(each, None)]
     return [_answer(value, start)]
 
 
+def _place(start: Any) -> Any:
+    """The `answer_start` of a column or field: null is no answer."""
+    return _NOWHERE if start is None else start
+
+
 def _answer(text: Any, start: Any) -> Answer:
-    if not isinstance(text, str) or not (start is None or isinstance(start, int)):
+    if text is None and start == _NOWHERE:
+        text = ""
+    if not isinstance(text, str) or not (start is None or type(start) is int):
         raise TypeError
     return text, start

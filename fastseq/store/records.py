@@ -32,6 +32,7 @@ class RecordSource(Source):
     def __init__(self, rows: Iterable[Any], name: str) -> None:
         self.name = name
         self._again = rows if isinstance(rows, Sequence) else None
+        self.is_repeatable = self._again is not None
         self.num_rows = None if self._again is None else len(self._again)
         remaining = iter(rows)
         first = list(islice(remaining, FIRST_ROWS))

@@ -30,9 +30,11 @@ class Source(ABC):
     name      for messages; another for each source of a dataset
     num_rows  of a stream None, where it is unknown before the end
     empty_lines  lines that are left out, because they are empty
+    is_repeatable  whether `read` may be called several times: not of a stream or an iterator
     """
 
     empty_lines = 0
+    is_repeatable = True
     name: str
     schema: pa.Schema
     num_rows: int | None
@@ -186,7 +188,8 @@ class ArrowSource(Source):
         self.name = name or f"the {kind}"
         self._stream = stream
         self._reader: pa.RecordBatchReader | None
-        self._reader = stream if isinstance(stream, pa.RecordBatchReader) else self._open()
+        self.is_repeatable = not isinstance(stream, pa.RecordBatchReader)
+        self._reader = self._open() if self.is_repeatable else stream
         self.schema = self._reader.schema
         shape = getattr(stream, "shape", None)  # of a table or data frame
         self.num_rows = shape[0] if isinstance(shape, tuple) and shape else None
@@ -206,7 +209,7 @@ class ArrowSource(Source):
             raise DataError(f"{self.name}: the Arrow stream failed ({reason(error)})") from error
 
     def _open(self) -> pa.RecordBatchReader:
-        if isinstance(self._stream, pa.RecordBatchReader):
+        if not self.is_repeatable:
             raise DataError(f"{self.name}: already read; a stream can be read once")
         try:
             return pa.RecordBatchReader.from_stream(self._stream)

@@ -131,6 +131,30 @@ def test_threads_must_be_at_least_one(run: Run, words: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("embed", "--max-length"),
+        ("fit-bert", "--batch-size or --max-length"),
+        ("pretrain-bert", "--batch-size or --max-length"),
+        ("fit-lstm", "--batch-size, --hidden or --embedding"),
+        ("index", "--memory"),
+    ],
+)
+def test_out_of_memory_names_an_option_of_the_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: str, advice: str
+) -> None:
+    own = {name for option in cli.get_command(click.Context(cli), command).params
+           for name in option.opts}  # fmt: skip
+    assert all(word.strip(",") in own for word in advice.split() if word != "or")
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(cli, "invoke", fail)
+    assert f"out of memory; try a smaller {advice}, or" in run(command).error
+
+
+@pytest.mark.parametrize(
     ("error", "said", "code"),
     [
         (DataError("docs.parquet: no column 'x'\nthere are: a, b"), "x' there are: a, b", 1),

@@ -58,3 +58,12 @@ def test_pretrain_and_use(run: Run, write: Write) -> None:
                                                 "--layers", "2", "--overwrite").error  # fmt: skip
     write_checkpoint(Path("plain"))
     assert "without a head for masked words" in run("fill-mask", "plain", "a [MASK]").error
+
+
+def test_standard_input_is_read_for_the_vocabulary_too(run: Run, write: Write) -> None:
+    lines = "".join(f'{{"text": "{text}"}}\n' for text in TEXTS)
+    assert run("pretrain-bert", "-", *SMALL, "-o", "model", stdin=lines).code == 0
+    write("corpus.parquet", text=TEXTS)
+    assert run("pretrain-bert", "corpus.parquet", *SMALL, "-o", "other").code == 0
+    weights = [Path(name, "data-000001", "weights.safetensors") for name in ("model", "other")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()

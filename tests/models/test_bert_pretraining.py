@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import fastseq
 from fastseq import BertClassifier, BertPretrainer, MaskedLanguageModel, TextEncoder
 from fastseq.errors import (
     DataError,
+    FastseqWarning,
     FormatError,
     MissingExtraError,
     SettingsError,
@@ -189,6 +192,49 @@ def test_a_learned_vocabulary_is_always_the_same() -> None:
 
 
 # ---- models
+
+
+def test_documents_of_one_sentence(tmp_path: Path) -> None:
+    exact: dict[str, Any] = {"dropout": 0.0, "optimizer": "adam", "weight_decay": 0.0}
+    settings = {**SIZES, "epochs": 2, "threads": 1, **exact}
+    some = BertPretrainer(**settings).fit([*DOCUMENTS[:9], ""])
+    report = some.report_["training"]
+    assert report.single == sum(text.count(".") == 1 for text in DOCUMENTS[:9]) == 2
+    assert "2 of 10 rows have a single sentence: none follows it" in report.messages()
+    single = [text.partition(".")[0] + "." for text in DOCUMENTS]
+    with pytest.warns(FastseqWarning, match="the table: no row has two sentences") as told:
+        model = BertPretrainer(**settings).fit(single, valid=DOCUMENTS, path=tmp_path / "model")
+    assert len(told) == 1
+    assert model.report_["training"].single == len(single)
+    views = model.learned.network.parameters.views
+    initial = PretrainingNetwork(model.learned.config, 0.0, Backend(Team(1)), settings["seed"])
+    for name, weights in initial.parameters.views.items():
+        learns = "pooler" not in name and "seq_relationship" not in name
+        assert np.array_equal(views[name], weights) != learns, name
+    found = model.evaluate(DOCUMENTS)
+    assert found["loss"] == found["masked_loss"]
+    assert BertPretrainer.load(tmp_path / "model").evaluate(DOCUMENTS) == found
+    found = some.evaluate(DOCUMENTS)
+    assert found["loss"] == found["masked_loss"] + found["next_loss"]
+
+
+def test_a_stream_is_not_read_for_a_vocabulary(tmp_path: Path) -> None:
+    def texts() -> Iterator[dict[str, str]]:
+        yield from ({"text": text} for text in DOCUMENTS)
+
+    table = pa.table({"text": DOCUMENTS})
+    settings = {**SIZES, "epochs": 1, "threads": 1}
+    with pytest.raises(DataError, match=r"BatchReader: can be read once, .* give a tokenizer"):
+        BertPretrainer(**settings).fit(table.to_reader())
+    with pytest.raises(DataError, match="can be read once, but a vocabulary is learned before"):
+        BertPretrainer(**settings).fit(texts())
+    model = BertPretrainer(**settings).fit(table)
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("\n".join(model.tokenizer_.vocabulary) + "\n")
+    weights = model.learned.network.parameters.values
+    for corpus in (table.to_reader(), texts()):
+        again = BertPretrainer(tokenizer=vocabulary, **settings).fit(corpus)
+        np.testing.assert_array_equal(again.learned.network.parameters.values, weights)
 
 
 def test_it_learns_on_any_number_of_threads(fitted: tuple[BertPretrainer, Path]) -> None:

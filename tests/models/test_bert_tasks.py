@@ -15,12 +15,12 @@ import pytest
 
 import fastseq
 from fastseq import BertAnswerer, BertEmbedder, BertReranker, BertTagger, TextEncoder
-from fastseq.errors import DataError, SettingsError
+from fastseq.errors import DataError, FastseqWarning, SettingsError
 from fastseq.models.bert.answering import exact_match, word_f1
 from fastseq.models.bert.contexts import ContextEncoder, best_spans
 from fastseq.models.bert.finetuning import BertModel, BertTask
 from fastseq.models.bert.words import WordEncoder, _windows
-from fastseq.store.answers import with_answers
+from fastseq.store.answers import read_answers, with_answers
 from fastseq.store.rows import open_rows
 from fastseq.text.wordpiece import WordPiece
 from fastseq.types import offsets_of
@@ -354,6 +354,44 @@ def test_answers_as_squad_counts_them() -> None:
     assert word_f1("", "cat") == 0
 
 
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        (
+            {"answer": ["cat", "cat", "cat", "", None], "answer_start": [2, -1, None, 2, 2]},
+            [[("cat", 2)], [], [], [], []],
+        ),
+        ({"answer": ["cat", None, ""]}, [[("cat", None)], [], []]),
+        (
+            {
+                "answers": [
+                    {"text": ["cat", "a"], "answer_start": [2, -1]},
+                    {"text": ["cat"], "answer_start": None},
+                    {"text": ["cat", ""], "answer_start": [None, 0]},
+                    {"text": [], "answer_start": []},
+                    None,
+                ]
+            },
+            [[("cat", 2)], [("cat", None)], [], [], []],
+        ),
+        ({"answers": [{"text": ["cat"]}, {"text": []}]}, [[("cat", None)], []]),
+        (
+            {"answers": [[{"text": "cat", "answer_start": n}] for n in (2, -1, None)]},
+            [[("cat", 2)], [], []],
+        ),
+        ({"answers": [[{"text": "cat"}], []]}, [[("cat", None)], []]),
+    ],
+)
+def test_questions_without_an_answer(
+    answers: dict[str, list[Any]], expected: list[list[tuple[str, int | None]]]
+) -> None:
+    rows = len(expected)
+    table = pa.table({"question": ["the cat"] * rows, "context": ["a cat"] * rows, **answers})
+    reader = open_rows(table, "text", text=("question", "context"), targets=False)
+    (batch,) = with_answers(reader, None).batches()
+    assert read_answers(batch) == expected
+
+
 def test_answerer_names_bad_rows(base: Path) -> None:
     def fit(rows: Any, **more: Any) -> None:
         BertAnswerer(base=base, epochs=1).fit(rows, **more)
@@ -367,6 +405,11 @@ def test_answerer_names_bad_rows(base: Path) -> None:
         fit([{"context": "b", "answers": "b"}])
     with pytest.raises(DataError, match=r"row 0 .*the answers in column 'answers' are 3"):
         fit([{**row, "answers": 3}])
+    strings = {"question": "the cat", "context": "a cat", "answer": "a cat", "answer_start": 0}
+    structs = [{"text": ["a", "cat"], "answer_start": [0, -2]}, [{"text": "a", "answer_start": -2}]]
+    for bad in ({**strings, "answer_start": -2}, *({**row, "answers": each} for each in structs)):
+        with pytest.raises(DataError, match=r"row 1 .*answer_start is -2, expected a place"):
+            fit([{k: v for k, v in bad.items() if k in ("question", "context")}, bad])
     with pytest.raises(SettingsError, match="max_length is 7; expected 8 or more"):
         BertAnswerer(base=base, max_length=7).fit([row])
 
@@ -498,11 +541,25 @@ def test_vectors_are_saved_resumed_and_written(
     check_resume(make, {"examples": pairs, "valid": pairs, "path": tmp_path / "m"}, weights)
     loaded = BertEmbedder.load(tmp_path / "whole")
     np.testing.assert_array_equal(loaded.predict(TEXTS), model.predict(TEXTS))
-    table = pa.table({"id": [1, 2], "text": ["a cat", ""]})
-    (found,) = [batch.to_pydict() for batch in loaded.predict_batches(table)]
-    assert found["id"] == [1, 2]
+    table = pa.table({"id": [1, 2, 3], "text": ["a cat", "", None]})
+    predictions = loaded.predict_batches(table)
+    (found,) = [batch.to_pydict() for batch in predictions]
+    assert found["id"] == [1, 2, 3]
     assert found["vector"][0] == model.predict(["a cat"])[0].tolist()
-    assert found["vector"][1] is None
+    assert found["vector"][1:] == [None, None]
+    report = loaded.report_["data"]
+    assert (report.rows, report.empty, report.units, report.ends) == (3, 2, 4, 2)
+    assert report.messages() == ["2 of 3 texts are empty: read as null"]
+    with pytest.warns(FastseqWarning, match="2 texts of 3 without a token"):
+        vectors = loaded.predict(table["text"])
+    assert vectors[0].any()
+    assert not vectors[1:].any()
+    messages = loaded.report_["data"].messages()
+    assert messages == ["2 of 3 texts are empty: read as a vector of zeros"]
+    with pytest.raises(DataError, match=r"text 1 \(from 0\) is missing"):
+        loaded.predict(["a cat", None])
+    loaded.evaluate(pairs)
+    assert loaded.report_["data"].rows == len(pairs)
     with pytest.raises(DataError, match="expected a pair of texts"):
         make().fit(TEXTS)
 

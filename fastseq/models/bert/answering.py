@@ -134,12 +134,10 @@ class BertAnswerer(BertModel):
         Raises DataError for data that cannot be read, SettingsError for a column to keep that has
         the name of a predicted one.
         """
-        from fastseq.store.predictions import Predictions
 
-        named = {"text_column": text_column}
-        reader, report = self._to_predict(data, named, keep=keep, id=id_column)
-
-        def found() -> Iterator[tuple[RowBatch, dict[str, Any]]]:
+        def found(
+            reader: RowReader, report: ReadReport
+        ) -> Iterator[tuple[RowBatch, dict[str, Any]]]:
             for rows, some in self._answered(reader, report):
                 best = [each[0] for each in some]
                 texts = [each.text for each in best]
@@ -156,8 +154,10 @@ class BertAnswerer(BertModel):
                     },
                 )
 
-        outputs = {"prediction": "string", "probability": "float", "start": "int64"}
-        return Predictions(reader, {**outputs, "stop": "int64"}, found())
+        outputs = {"prediction": "string", "probability": "float"}
+        outputs |= {"start": "int64", "stop": "int64"}
+        named = {"text_column": text_column}
+        return self._predictions(data, named, outputs, found, keep=keep, id=id_column)
 
     def evaluate(
         self,

@@ -18,11 +18,12 @@ import numpy as np
 from fastseq.errors import SettingsError, located
 from fastseq.estimator import Choice, Real, parameter
 from fastseq.models.base import training_parameter
-from fastseq.models.bert.checkpoint import POOLINGS, Checkpoint, Sentences
+from fastseq.models.bert.checkpoint import POOLINGS, SPECIAL, Checkpoint, Sentences
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.encoding import TextEncoder
 from fastseq.models.bert.examples import PAIR, BertEncoder, RowEncoder
 from fastseq.models.bert.finetuning import PAIR_NAMES, BertModel, BertState, BertTask, ScoreTask
+from fastseq.models.bert.inputs import EncodeReport
 from fastseq.models.bert.network import PREFIX, BertEmbeddingNetwork
 from fastseq.models.bert.rows import LABEL, rows_with_columns
 from fastseq.models.bert.writing import ENCODER, write_checkpoint
@@ -89,6 +90,11 @@ class TwoTextEncoder(RowEncoder):
 class EmbedTask(ScoreTask):
     """The training of a model that makes vectors."""
 
+    @property
+    def _splits(self) -> bool:
+        """No: the loss of an example depends on the other examples of its batch."""
+        return False
+
     def _validate(self) -> dict[str, float] | None:
         if self.valid is None:
             return None
@@ -152,9 +158,28 @@ class BertEmbedder(BertModel):
             max_length=learned.encoder.max_length, overwrite=overwrite,
         )  # fmt: skip
 
+    # of the last prediction, whose state it was of, and what empty texts get
+    _predicted: tuple[BertState, EncodeReport, str] | None = None
+
+    @property
+    def report_(self) -> dict[str, ReadReport]:
+        """As of any model."""
+        reports, last = super().report_, self._predicted
+        if last is not None and last[0] is self.learned:
+            counts = last[1]
+            reports["data"] = ReadReport(
+                rows=counts.texts, empty=counts.empty, cut=counts.truncated, units=counts.tokens,
+                ends=SPECIAL * (counts.texts - counts.empty), filler=last[2],
+            )  # fmt: skip
+        return reports
+
     def predict(self, examples: Any) -> Float32:
-        """float32[D, H], the unit vector of each text, as `TextEncoder.encode` makes them."""
-        return self.encoder().encode(examples)
+        """float32[D, H], the unit vector of each text, as `TextEncoder.encode` makes them: of an
+        empty text or a null zeros, with a warning, and counted in `report_`."""
+        encoder = self.encoder()
+        vectors = encoder.encode(examples)
+        self._predicted = self.learned, encoder.report, "a vector of zeros"
+        return vectors
 
     def predict_batches(
         self,
@@ -165,11 +190,14 @@ class BertEmbedder(BertModel):
         id_column: str | None = None,
     ) -> Predictions:
         """`id`, the columns to keep and `vector`, of every row: as `TextEncoder.predict_batches`,
-        which also has the errors."""
+        which also has the errors. Of an empty text or a null it is null, counted in `report_`."""
         from fastseq.store.rows import Corpus
 
         reader = Corpus.open(data, id_column, text_column, keep)
-        return self.encoder().predict_batches(reader)
+        encoder = self.encoder()
+        found = encoder.predict_batches(reader)
+        self._predicted = self.learned, encoder.report, "null"  # counted with each batch
+        return found
 
     def evaluate(
         self, examples: Any, y: Any = None, *, text_column: Sequence[str] | None = None
@@ -184,6 +212,7 @@ class BertEmbedder(BertModel):
             examples, y, self._named_columns(text_column=text_column), fields=learned.fields
         )
         found = learned.encoder.read(reader)
+        self._predicted = None
         learned.reports["data"] = found.report
         return measured(learned, found, self.batch_size)
 

@@ -34,6 +34,7 @@ from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.examples import BertEncoder, PieceEncoder
 from fastseq.models.bert.network import BertBody, BertNetwork, BertScorer, without_decay
 from fastseq.models.bert.rows import LABEL, rows_with_columns
+from fastseq.models.bert.split_steps import SplitTask
 from fastseq.models.bert.tokenizer_state import (
     restored_tokenizer,
     tokenizer_file,
@@ -52,8 +53,8 @@ from fastseq.text.tokenizer_files import read_tokenizer
 from fastseq.text.wordpiece import WordPiece
 from fastseq.threads import Team
 from fastseq.training.checkpoint import fingerprint_of
-from fastseq.training.gradient import TrainingSettings
-from fastseq.types import Float32, Float64
+from fastseq.training.gradient import StepResult, TrainingSettings
+from fastseq.types import Float32, Float64, Int64
 from fastseq.vectors.evaluation import spearman
 
 if TYPE_CHECKING:
@@ -74,8 +75,24 @@ class BertState(LabelState):
     config: BertConfig
 
 
-class BertTask(LabelTask[BertState]):
+class BertTask(SplitTask[BertState], LabelTask[BertState]):
     """The training of a fine-tuned model."""
+
+    def _learn_parts(self, parts: Sequence[Int64], keys: Sequence[int]) -> StepResult:
+        network, gradients = self.learned.network, self.parameters.gradients
+        mean = weight = 0.0
+        units = 0
+        for rows, key in zip(parts, keys, strict=True):
+            part = self._prepared(rows)
+            loss, own = network.loss(network.scores(part, True, key), part, True)
+            weight += own
+            share = own / weight if weight else 0.0
+            mean += share * (float(loss) - mean)
+            gradients *= np.float32(1 - share)
+            network.scale_gradients(share)
+            network.backward()
+            units += len(part.values)
+        return StepResult(mean, weight, units)
 
     def fingerprint(self) -> dict[str, Any]:
         """Checksums of the data and, before training, of the weights to start from."""
@@ -239,6 +256,50 @@ class BertModel(LabelModel[BertState]):
         return BertState(network, Fields.from_dict(saved["fields"]), encoder, config)
 
 
+class BertNumberModel(BertModel):
+    """A fine-tuned model that predicts a number for each text or pair of texts."""
+
+    @abstractmethod
+    def _numbers(
+        self, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Float32]]:
+        """Each batch of rows, counted in the report, and float32[D]: their numbers."""
+
+    def predict(self, examples: Any, *, text_column: str | Sequence[str] | None = None) -> Float32:
+        """float32[D], the number of each text or pair of texts. Raises DataError for data that
+        cannot be read.
+
+        examples : a list of them, or any data with their columns
+        """
+        reader, report = self._to_predict(examples, {"text_column": text_column})
+        found = [numbers for _, numbers in self._numbers(reader, report)]
+        return np.concatenate([np.zeros(0, np.float32), *found])
+
+    def predict_batches(
+        self,
+        data: Any,
+        *,
+        keep: str | Sequence[str] = (),
+        text_column: str | Sequence[str] | None = None,
+        id_column: str | None = None,
+    ) -> Predictions:
+        """`id`, the columns to keep and `prediction`, a float32, of every row: Arrow tables, made
+        on demand.
+
+        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
+        the name of a predicted one.
+        """
+
+        def found(
+            reader: RowReader, report: ReadReport
+        ) -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
+            for rows, numbers in self._numbers(reader, report):
+                yield rows, {"prediction": numbers}
+
+        named, outputs = {"text_column": text_column}, {"prediction": "float"}
+        return self._predictions(data, named, outputs, found, keep=keep, id=id_column)
+
+
 class BertTextModel(BertModel):
     """A fine-tuned model with an output for each text or pair of texts."""
 
@@ -349,7 +410,7 @@ class BertClassifier(BertTextModel, NetworkClassifier[BertState]):
         return labels.weights(self.class_weights)
 
 
-class BertRegressor(BertTextModel):
+class BertRegressor(BertTextModel, BertNumberModel):
     """Regression by fine-tuning BERT: a number for each text or pair of texts, trained by the
     squared error.
 
@@ -366,38 +427,12 @@ class BertRegressor(BertTextModel):
     measures: ClassVar[Mapping[str, bool]] = {"loss": False, "spearman": True, "pearson": True}
     largest_loss: ClassVar[float | None] = None
 
-    def predict(self, examples: Any, *, text_column: str | Sequence[str] | None = None) -> Float32:
-        """float32[D], the number of each text. Raises DataError for data that cannot be read."""
+    def _numbers(
+        self, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Float32]]:
         learned = self.learned
-        reader, report = self._to_predict(examples, {"text_column": text_column})
-        parts = [np.zeros(0, np.float32)]
-        parts += [predicted(learned, texts) for _, texts in self._encoded(learned, reader, report)]
-        return np.concatenate(parts)
-
-    def predict_batches(
-        self,
-        data: Any,
-        *,
-        keep: str | Sequence[str] = (),
-        text_column: str | Sequence[str] | None = None,
-        id_column: str | None = None,
-    ) -> Predictions:
-        """`id`, the columns to keep and `prediction`, a float32, of every row: Arrow tables, made
-        on demand.
-
-        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
-        the name of a predicted one.
-        """
-        from fastseq.store.predictions import Predictions
-
-        learned, named = self.learned, {"text_column": text_column}
-        reader, report = self._to_predict(data, named, keep=keep, id=id_column)
-
-        def found() -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
-            for rows, texts in self._encoded(learned, reader, report):
-                yield rows, {"prediction": predicted(learned, texts)}
-
-        return Predictions(reader, {"prediction": "float"}, found())
+        for rows, texts in self._encoded(learned, reader, report):
+            yield rows, predicted(learned, texts)
 
     def evaluate(
         self,

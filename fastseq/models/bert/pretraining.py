@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastseq.errors import DataError, DeviceError, FormatError, SettingsError, located, quoted
+from fastseq.errors import DataError, DeviceError, FormatError, SettingsError, located, quoted, warn
 from fastseq.estimator import FRACTION, Choice, Flag, Location, Real, Whole, parameter
 from fastseq.models.base import training_parameter
 from fastseq.models.bert.checkpoint import Checkpoint, check_tokenizer, read_checkpoint
@@ -26,6 +26,7 @@ from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.network import without_decay
 from fastseq.models.bert.pretraining_network import Losses, PretrainingNetwork
 from fastseq.models.bert.segments import SPECIAL, MaskedBatch, Masking, Pairs, PieceCorpus
+from fastseq.models.bert.split_steps import SplitTask
 from fastseq.models.bert.tokenizer_state import (
     restored_tokenizer,
     tokenizer_file,
@@ -33,7 +34,7 @@ from fastseq.models.bert.tokenizer_state import (
 )
 from fastseq.models.bert.writing import PRETRAINING, write_checkpoint
 from fastseq.models.folder import Content, ModelFolder
-from fastseq.models.sequence import FittedState, NetworkModel, NetworkTask
+from fastseq.models.sequence import FittedState, NetworkModel
 from fastseq.nn.backend import Backend
 from fastseq.nn.layer import Parameters
 from fastseq.nn.layers import GELU_FORMS
@@ -97,7 +98,7 @@ class PretrainingState(FittedState):
 
 
 @dataclass(eq=False)
-class PretrainingTask(NetworkTask[PretrainingState]):
+class PretrainingTask(SplitTask[PretrainingState]):
     """Pretraining. An epoch draws new pairs and masks of the corpus; it has as many steps as the
     first, so that the number of all steps is known."""
 
@@ -143,6 +144,16 @@ class PretrainingTask(NetworkTask[PretrainingState]):
         loss = self.learned.network.learn(prepared, key)
         return StepResult(loss, len(prepared), len(prepared.ids))
 
+    def _learn_parts(self, parts: Sequence[Int64], keys: Sequence[int]) -> StepResult:
+        batches = [self._prepared(numbers) for numbers in parts]
+        words, pairs = sum(len(batch.words) for batch in batches), sum(map(len, batches))
+        network = self.learned.network
+        loss = sum(
+            network.learn(batch, key, words, pairs)
+            for batch, key in zip(batches, keys, strict=True)
+        )
+        return StepResult(loss, pairs, sum(len(batch.ids) for batch in batches))
+
     def _validate(self) -> dict[str, float] | None:
         return None if self.valid is None else measured(self.learned, self.valid)
 
@@ -171,7 +182,7 @@ def measured(learned: PretrainingState, corpus: PieceCorpus) -> dict[str, float]
     words, pairs = max(found.words, 1), max(found.pairs, 1)
     masked, following = found.masked / words, found.next / pairs
     return {
-        "loss": masked + following,
+        "loss": masked + following if network.has_next else masked,
         "masked_loss": masked,
         "accuracy": found.right_words / words,
         "next_loss": following,
@@ -184,7 +195,8 @@ class BertPretrainer(NetworkModel[PretrainingState]):
     """BERT pretrained on texts: masked words are predicted, and whether a segment follows another.
 
     Each row of the corpus is a document, whose sentences end with . ! ? or a line break. New
-    pairs of segments and new masks are drawn in every epoch.
+    pairs of segments and new masks are drawn in every epoch. Where no document has two sentences,
+    only masked words are learned, with a warning.
 
     Attributes
     ----------
@@ -288,9 +300,10 @@ class BertPretrainer(NetworkModel[PretrainingState]):
     def evaluate(
         self, examples: Any, *, text_column: str | Sequence[str] | None = None
     ) -> dict[str, float]:
-        """{"loss": the sum of both losses, "masked_loss": nats of a masked word, "accuracy" of
-        masked words, "next_loss", "next_accuracy", "unigram_loss": nats of a masked word by the
-        frequencies of the training corpus, "unknown_rate"}. Pairs and masks are the same each time.
+        """{"loss": the sum of the losses that were trained, "masked_loss": nats of a masked word,
+        "accuracy" of masked words, "next_loss", "next_accuracy", "unigram_loss": nats of a masked
+        word by the frequencies of the training corpus, "unknown_rate"}. Pairs and masks are the
+        same each time.
 
         Raises DataError for data that cannot be read, or without a word.
         """
@@ -379,16 +392,22 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         if y is not None:
             raise SettingsError("pretraining has no targets besides its text: expected no y")
         checkpoint = None if self.base is None else read_checkpoint(self.base)
-        tokenizer = self._tokenizer(examples, columns)
+        reader = self._open(examples, None, columns)
+        tokenizer = self._tokenizer(reader)
         config = self._config(len(tokenizer)) if checkpoint is None else checkpoint.config
         if checkpoint is not None:
             self._check_base(checkpoint, tokenizer)
-        reading, reader = self._reading(tokenizer), self._open(examples, None, columns)
+        reading = self._reading(tokenizer)
         train, held_out = self._read(reader, tokenizer, reading, backend), None
         if valid is not None:
             valid_reader = self._open_valid(valid, columns, reader)
             held_out = self._read(valid_reader, tokenizer, reading, backend)
-        network = PretrainingNetwork(config, self.dropout, backend, self.seed)
+        if not train.has_next:
+            warn(
+                f"{reader.sources[0].name}: no row has two sentences, so next sentences cannot be "
+                "learned, and only masked words are: for both, rows must be documents"
+            )
+        network = PretrainingNetwork(config, self.dropout, backend, self.seed, train.has_next)
         if checkpoint is not None:
             network.load(checkpoint)
         learned = PretrainingState(
@@ -398,13 +417,20 @@ class BertPretrainer(NetworkModel[PretrainingState]):
             learned, train, held_out, self.batch_size, self.batch_tokens, self.seed
         )
 
-    def _tokenizer(self, examples: Any, columns: Mapping[str, Any]) -> WordPiece:
-        """The tokenizer that is given, or learned from the corpus."""
+    def _tokenizer(self, reader: RowReader) -> WordPiece:
+        """The tokenizer that is given, or learned from the corpus. Raises DataError for a corpus
+        to learn from that can be read only once."""
         given = self.base if self.base is not None else self.tokenizer
         if given is None:
+            for source in reader.sources:
+                if not source.is_repeatable:
+                    raise DataError(
+                        f"{source.name}: can be read once, but a vocabulary is learned before the "
+                        "training: give a tokenizer, or files, a table or a list"
+                    )
 
             def read() -> Iterator[list[str]]:
-                for batch in self._open(examples, None, columns).batches():
+                for batch in reader.batches():
                     with located(batch.where):
                         yield batch.text.to_strings()
 
@@ -440,6 +466,7 @@ class BertPretrainer(NetworkModel[PretrainingState]):
             "config": learned.config.to_dict(),
             "tokenizer": tokenizer_statistics(learned.tokenizer),
             "max_length": learned.reading.length,
+            "has_next": learned.network.has_next,
         }
 
     def _files(self, learned: PretrainingState) -> dict[str, Content]:
@@ -455,7 +482,8 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         counts = folder.array(_COUNTS, np.int64)
         if len(counts) != len(tokenizer):
             raise FormatError(f"{len(counts)} counts of {len(tokenizer)} pieces")
-        network = PretrainingNetwork(config, self.dropout, backend, self.seed)
+        has_next = bool(saved.get("has_next", True))  # which earlier models do not have
+        network = PretrainingNetwork(config, self.dropout, backend, self.seed, has_next)
         return PretrainingState(
             network,
             Fields.from_dict(saved["fields"]),

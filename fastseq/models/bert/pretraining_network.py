@@ -47,13 +47,16 @@ class PretrainingNetwork(Network):
 
     dropout  all rates; None: those of `config`
     seed     of the initial values, truncated normal with a standard deviation of 0.02
+    has_next  whether the loss has that of pairs; without, the pooler and its scores are not trained
 
     Parameters have the names of transformers' BertForPreTraining.
     """
 
     def __init__(
-        self, config: BertConfig, dropout: float | None, backend: Backend, seed: int
-    ) -> None:
+        self, config: BertConfig, dropout: float | None, backend: Backend, seed: int,
+        has_next: bool = True,
+    ) -> None:  # fmt: skip
+        self.has_next = has_next
         team, H = backend.team, config.hidden
         rate = config.dropout if dropout is None else dropout
         attention = config.attention_dropout if dropout is None else dropout
@@ -109,17 +112,24 @@ class PretrainingNetwork(Network):
                     )
                 view[...] = given[name]
 
-    def learn(self, batch: MaskedBatch, key: int) -> float:
-        """The sum of both mean losses; adds to the gradients."""
+    def learn(
+        self, batch: MaskedBatch, key: int, words: int | None = None, pairs: int | None = None
+    ) -> float:
+        """The sum of the mean losses; adds to the gradients. A part of a batch is given the
+        `words` and `pairs` of the whole one, over which its losses are means."""
         offsets, places = batch.offsets, batch.places
+        of_words = len(batch.words) / (words or len(batch.words))
+        of_pairs = len(batch) / (pairs or len(batch))
         x = self.embeddings.forward(batch.ids, offsets, batch.types, True, mixed_key(key, 0))
         rows = self.encoder.forward(x, offsets, True, mixed_key(key, 1))
-        loss = float(self.words.loss(rows[places], batch.words))
-        scores = self.next.forward(self.pooler.forward(rows[offsets[:-1]]))
-        loss += softmax_cross_entropy(scores, batch.labels)  # its gradient takes their place
+        loss = float(self.words.loss(rows[places], batch.words, share=of_words))
         dy = np.zeros_like(rows)
         dy[places] = self.words.backward()
-        dy[offsets[:-1]] += self.pooler.backward(self.next.backward(scores))
+        if self.has_next:
+            scores = self.next.forward(self.pooler.forward(rows[offsets[:-1]]))
+            loss += of_pairs * softmax_cross_entropy(scores, batch.labels)  # its gradient, in place
+            scores *= np.float32(of_pairs)
+            dy[offsets[:-1]] += self.pooler.backward(self.next.backward(scores))
         self.embeddings.backward(self.encoder.backward(dy))
         return loss
 

@@ -20,7 +20,7 @@ from fastseq.models.bert.candidates import CandidateEncoder
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.examples import BertEncoder
 from fastseq.models.bert.finetuning import (
-    BertModel,
+    BertNumberModel,
     BertState,
     BertTask,
     BertTextModel,
@@ -38,7 +38,6 @@ from fastseq.types import Float32
 
 if TYPE_CHECKING:
     from fastseq.store.columns import Fields
-    from fastseq.store.predictions import Predictions
     from fastseq.store.rows import RowBatch, RowReader
 
 PASSAGES, LISTS = ("query", "passage"), ("query", "positive")  # columns that are not named
@@ -52,12 +51,13 @@ class RankTask(ScoreTask):
         return None if self.valid is None else measured(self.learned, [self.valid])
 
 
-class BertReranker(BertModel):
+class BertReranker(BertNumberModel):
     """Relevance of texts to queries by fine-tuning BERT as a cross-encoder, which reads both
     together (Nogueira and Cho 2019, "Passage Re-ranking with BERT").
 
     With labels from 0 to 1 it is trained by the binary cross-entropy; with lists of negatives, by
-    the softmax over the texts of a query.
+    the softmax over the texts of a query. Predictions are the logarithms of the odds that a text is
+    relevant.
 
     Attributes
     ----------
@@ -90,44 +90,16 @@ class BertReranker(BertModel):
         order = np.argsort(-scores, kind="stable")[:k].tolist()
         return [(number, float(scores[number])) for number in order]
 
-    def predict(self, examples: Any, *, text_column: Sequence[str] | None = None) -> Float32:
-        """float32[D], the score of each pair of a query and a text: the logarithm of the odds of
-        its relevance. Raises DataError for data that cannot be read.
-
-        examples : a list of pairs, or any data with these columns
-        """
+    def _numbers(
+        self, reader: RowReader, report: ReadReport
+    ) -> Iterator[tuple[RowBatch, Float32]]:
+        """The score of each pair of a query and a text: the logarithm of the odds of its relevance.
+        Columns to keep are no negatives."""
         learned = self.learned
-        reader, report = self._to_predict(examples, {"text_column": text_column})
-        parts = [np.zeros(0, np.float32)]
-        parts += [scores_of(learned, texts) for _, texts in self._encoded(learned, reader, report)]
-        return np.concatenate(parts)
-
-    def predict_batches(
-        self,
-        data: Any,
-        *,
-        keep: str | Sequence[str] = (),
-        text_column: Sequence[str] | None = None,
-        id_column: str | None = None,
-    ) -> Predictions:
-        """`id`, the columns to keep and `prediction`, the score as a float32, of every row: Arrow
-        tables, made on demand.
-
-        Raises DataError for data that cannot be read, SettingsError for a column to keep that has
-        the name of a predicted one.
-        """
-        from fastseq.store.predictions import Predictions
-
-        learned, named = self.learned, {"text_column": text_column}
-        reader, report = self._to_predict(data, named, keep=keep, id=id_column)
-
-        def found() -> Iterator[tuple[RowBatch, dict[str, Float32]]]:
-            for rows in reader.batches():
-                part = learned.encoder.encode(replace(rows, kept=None))
-                report.add(part.report)
-                yield rows, {"prediction": scores_of(learned, part)}
-
-        return Predictions(reader, {"prediction": "float"}, found())
+        for rows in reader.batches():
+            part = learned.encoder.encode(replace(rows, kept=None))
+            report.add(part.report)
+            yield rows, scores_of(learned, part)
 
     def evaluate(
         self,

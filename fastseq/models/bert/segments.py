@@ -78,12 +78,18 @@ class PieceCorpus:
             report.rows += batch.rows
             report.nulls += batch.null_texts
             report.skipped += batch.rows - len(found[2])
+            report.single += int(np.count_nonzero(found[2] == 1))
             report.units += len(found[0])
             report.unknown += int(np.count_nonzero(found[0] == unknown))
         if not len(ids):
             raise DataError(f"{reader.sources[0].name}: no text to learn from or to measure")
         segments = offsets_of(lengths.finish())
         return cls(ids.finish(), segments, offsets_of(np.concatenate(sentences)), kinds, report)
+
+    @property
+    def has_next(self) -> bool:
+        """Whether some document has a sentence that follows another."""
+        return len(self.segments) > len(self.documents)
 
     def counts(self) -> Int64:
         """int64[V]: how often each piece occurs."""

@@ -41,6 +41,7 @@ class ReadReport:
     rows     read; nulls: of them, with a null text or list
     empty    texts without a unit, which get one `<unk>` (bytes: a zero byte)
     skipped  lists without a token, which are not examples
+    single   documents of one sentence, for the prediction of next sentences
     filler   what an empty text is read as
     pairs    rows are pairs of texts: nulls and empty are those with such a text
     cut      rows truncated to max_length; split: rows read in several parts
@@ -57,6 +58,7 @@ class ReadReport:
     nulls: int = 0
     empty: int = 0
     skipped: int = 0
+    single: int = 0
     cut: int = 0
     split: int = 0
     unanswered: int = 0
@@ -84,8 +86,8 @@ class ReadReport:
     def add(self, part: ReadReport) -> None:
         """Add the counts of a batch."""
         for name in (
-            "rows", "nulls", "empty", "skipped", "cut", "split", "unanswered", "unreachable",
-            "units", "unknown", "targets", "ends",
+            "rows", "nulls", "empty", "skipped", "single", "cut", "split", "unanswered",
+            "unreachable", "units", "unknown", "targets", "ends",
         ):  # fmt: skip
             setattr(self, name, getattr(self, name) + getattr(part, name))
         for label, count in part.unseen.items():
@@ -102,6 +104,10 @@ class ReadReport:
             lines.append(f"{self.empty:,} of {self.rows:,} {what}{nulls}: read as {self.filler}")
         if self.skipped:
             lines.append(f"{self.skipped:,} of {self.rows:,} rows have no token: left out")
+        if self.single:
+            lines.append(
+                f"{self.single:,} of {self.rows:,} rows have a single sentence: none follows it"
+            )
         if self.cut:
             lines.append(f"{self.cut:,} of {self.rows:,} rows are cut to the maximum length")
         if self.split:
