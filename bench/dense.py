@@ -103,7 +103,7 @@ def built(vectors: Any, path: Path, kind: str, graph: bool = False) -> Index:
     flat = pa.array(vectors.reshape(-1))
     column = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     corpus = pa.table({"v": column, "text": pa.repeat("", len(vectors))})
-    own = {"dense_column": "v", "dense_dtype": kind, "dense_graph": graph}
+    own: dict[str, Any] = {"dense_column": "v", "dense_dtype": kind, "dense_graph": graph}
     return Index.build(corpus, path, store=[], **own)
 
 

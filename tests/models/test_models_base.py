@@ -143,6 +143,14 @@ def test_models_can_be_copied_and_pickled(copied: Any) -> None:
     assert not np.array_equal(weights, others)
 
 
+def test_a_weight_decay_of_zero_is_none() -> None:
+    for given, decay in (({}, 0.0), ({"weight_decay": 0.01}, 0.01)):
+        model = classifier(optimizer="adamw", **given)
+        assert model._training_settings(0.0, None).optimiser_settings["weight_decay"] == decay
+    model = classifier(optimizer="adamw", optimizer_settings={"weight_decay": 0.1})
+    assert model._training_settings(0.0, None).optimiser_settings == {"weight_decay": 0.1}
+
+
 def test_optimiser_and_schedule_take_their_settings() -> None:
     model = classifier(
         optimizer="sgd",
