@@ -84,12 +84,6 @@ from .progress import progress
     help="Type of the vectors' numbers on disk; int8 is float32 with bytes beside them, by which "
     "the same hits are found faster.",
 )
-@click.option(
-    "--dense-graph",
-    is_flag=True,
-    help="Also build graphs of the vectors, for search --approximate (needs pip install "
-    "'fastseq[usearch]').",
-)
 @parameters.analysis_options(INDEX_TOKENIZER)
 @options.memory
 def index(
@@ -107,7 +101,6 @@ def index(
     dense: Path | None,
     dense_column: str | None,
     dense_dtype: str,
-    dense_graph: bool,
     memory: str,
     **analysis: Any,
 ) -> None:
@@ -137,8 +130,6 @@ def index(
                 raise click.UsageError(f"--impacts cannot be combined with {option}")
     if dense is not None and dense_column is not None:
         raise click.UsageError("--dense cannot be combined with --dense-column")
-    if dense_graph and dense is None and dense_column is None:
-        raise click.UsageError("--dense-graph requires --dense or --dense-column")
     if "none" in store and len(store) > 1:
         raise click.UsageError("--store none stores no column: leave out the others")
     from fastseq import Index
@@ -168,7 +159,6 @@ def index(
             dense=encoder,
             dense_column=dense_column,
             dense_dtype=dense_dtype,
-            dense_graph=dense_graph,
         )
     if common.quiet:
         return

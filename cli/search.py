@@ -120,10 +120,6 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     help="Search by vectors alone: the documents whose vectors have the largest cosine with the "
     "query's. The index must have vectors.",
 )
-@click.option(
-    "--approximate", is_flag=True,
-    help="With --dense: by the graphs of an index --dense-graph, which may miss some.",
-)  # fmt: skip
 @options.choice(
     "--hybrid",
     of=("rrf", "sum"),
@@ -283,7 +279,6 @@ def search(
     feedback_weight: float | None,
     like: str | None,
     dense: bool,
-    approximate: bool,
     hybrid: str | None,
     hybrid_weight: float | None,
     hybrid_depth: int | None,
@@ -359,8 +354,6 @@ def search(
         raise click.UsageError("--rerank-depth and --rerank-weight require --rerank")
     if hybrid is None and not (hybrid_weight is None and hybrid_depth is None):
         raise click.UsageError("--hybrid-weight and --hybrid-depth require --hybrid")
-    if approximate and not dense:
-        raise click.UsageError("--approximate requires --dense")
     if dense_model is not None and not dense and hybrid is None:
         raise click.UsageError("--dense-model requires --dense or --hybrid")
     _refuse("--sparse", sparse, {
@@ -439,7 +432,7 @@ def search(
     searched |= {"expand": expand, "feedback": _feedback(feedback, changes), **language}
     by_words = not dense and hybrid is None
     if dense:
-        searched = {"filter": condition, "threads": common.threads, "approximate": approximate}
+        searched = {"filter": condition, "threads": common.threads}
     fusion = {"fusion": hybrid, "weight": hybrid_weight, "depth": hybrid_depth}
     search_of = partial(vector_search, common, encoder=dense_model, fusion=fusion)
     order: Any = None if rerank is None else _reranker(

@@ -85,7 +85,6 @@ def build(
     threads: int | None, overwrite: bool, progress: Progress | None, positions: bool = True,
     fields: str | list[str] | None = None, impacts: str | None = None, reorder: bool = False,
     dense: Any = None, dense_column: str | None = None, dense_dtype: str = "float32",
-    dense_graph: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
@@ -110,7 +109,7 @@ def build(
             raise SettingsError("dense cannot be combined with impacts, which have no text")
     if dense_column is not None:
         dense_column = string("dense_column", dense_column)
-    vectors = dense_build(dense, dense_column, dense_dtype, dense_graph)
+    vectors = dense_build(dense, dense_column, dense_dtype)
     analyzer = (analyzer or Analyzer()).resolved(INDEX_TOKENIZER)
     saved_analyzer = analyzer.to_dict(functions=True)
     names = [] if fields is None else list(dict.fromkeys(strings("fields", fields)))

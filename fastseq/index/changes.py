@@ -392,7 +392,7 @@ class IndexWriter:
                 [part.leaf for part in parts], container, self._collection.id_column, self._schema,
                 StoredWords(self._collection), self._budget // 3, self._threads,
                 lambda done, total: self._report("merge", done, total),
-                partial(self._report, "reorder") if reorder else None, self._has_graph,
+                partial(self._report, "reorder") if reorder else None,
             )  # fmt: skip
             self._writer.close(container)
         except BaseException:
@@ -403,12 +403,6 @@ class IndexWriter:
             if part.path is None and not self._is_old(part):
                 self._writer.discard(part.entry["name"])
         self.summary["merged"] += len(parts)
-
-    @property
-    def _has_graph(self) -> bool:
-        """Whether segments with many vectors get a graph."""
-        dense = self._collection.dense
-        return dense is not None and dense.graph
 
     def _refuse_damage(self) -> None:
         """Format 1 has no checksums of chunks that reading verifies: a damaged file would be

@@ -8,7 +8,6 @@ so that a product with a query's unit vector is their cosine. The setting "dense
     column   of the corpus, that has the vectors
     model, digest  instead of a column: the name of the encoder, the path of a checkpoint, and the
              digest of what its vectors depend on, null where it has none
-    graph    true where segments of many documents have graphs too (index/graph.py)
 
 The code of a vector v is its bytes q in 255 steps, v ≈ low + scale · q (kernels/nn/words.py), with
 an upper bound of the distance |v - low - scale · q|: what a product with bytes can be wrong by, so
@@ -27,12 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError, quoted, warn
-from fastseq.index import graph as graphs
 from fastseq.index import segment as layout
-from fastseq.index.graph import GraphBuilder, index_type
 from fastseq.kernels.nn.words import to_bytes
 from fastseq.kernels.vectors.dense import unit_rows
-from fastseq.settings import flag, one_of
+from fastseq.settings import one_of
 from fastseq.store.container import ContainerWriter
 from fastseq.store.files import SpillFile
 from fastseq.types import Float32, Texts, UInt8, UInt32, VectorRows
@@ -58,13 +55,10 @@ class DenseSettings(NamedTuple):
     column: str | None = None
     model: str | None = None
     digest: str | None = None
-    graph: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The setting, for the manifest."""
         own: dict[str, Any] = {"size": self.size, "dtype": self.dtype}
-        if self.graph:
-            own["graph"] = True
         if self.column is not None:
             return own | {"column": self.column}
         return own | {"model": self.model, "digest": self.digest}
@@ -185,14 +179,12 @@ class DenseBuild(NamedTuple):
     dtype   of the stored numbers
     size    dimensions; None where they are not known yet
     column  that has them
-    graph   whether segments of many documents get a graph
     """
 
     model: DenseModel | None
     dtype: str
     size: int | None = None
     column: str | None = None
-    graph: bool = False
 
     def vectors_of(self, batch: RowBatch, texts: Callable[[], Texts]) -> VectorRows:
         """The vectors of a batch; H is 0 where no row has one and the dimensions are not known.
@@ -208,28 +200,19 @@ class DenseBuild(NamedTuple):
     def settings(self, size: int) -> DenseSettings:
         """The setting of the index."""
         if self.model is None:
-            return DenseSettings(size, self.dtype, self.column, graph=self.graph)
-        model = self.model
-        return DenseSettings(size, self.dtype, None, model.name, model.digest, self.graph)
+            return DenseSettings(size, self.dtype, self.column)
+        return DenseSettings(size, self.dtype, None, self.model.name, self.model.digest)
 
 
-def dense_build(
-    encoder: Any, column: str | None, dtype: str, graph: bool = False
-) -> DenseBuild | None:
+def dense_build(encoder: Any, column: str | None, dtype: str) -> DenseBuild | None:
     """What `Index.build` is given; None where neither an encoder nor a column is. Raises
-    SettingsError for both, for a graph without either, and as DenseModel; MissingExtraError for a
-    graph without usearch."""
+    SettingsError for both, and as DenseModel."""
     one_of("dense_dtype", dtype, DTYPES)
-    if flag("dense_graph", graph):
-        index_type()
     if encoder is None and column is None:
-        if graph:
-            raise SettingsError("dense_graph needs vectors: dense or dense_column")
         return None
     if encoder is not None and column is not None:
         raise SettingsError("dense and dense_column cannot be combined")
-    model = None if encoder is None else DenseModel(encoder)
-    return DenseBuild(model, dtype, None, column, graph)
+    return DenseBuild(None if encoder is None else DenseModel(encoder), dtype, None, column)
 
 
 def changed_build(encoder: Any, settings: DenseSettings | None) -> DenseBuild | None:
@@ -251,7 +234,7 @@ def changed_build(encoder: Any, settings: DenseSettings | None) -> DenseBuild | 
                 f"the index has the vectors of the column {quoted(settings.column)}: it needs no "
                 "encoder"
             )
-        return DenseBuild(None, settings.dtype, settings.size, settings.column, settings.graph)
+        return DenseBuild(None, settings.dtype, settings.size, settings.column)
     if encoder is None:
         raise SettingsError(
             f"the index has vectors of the model {settings.model}: give it, dense=…, to add "
@@ -260,7 +243,7 @@ def changed_build(encoder: Any, settings: DenseSettings | None) -> DenseBuild | 
     model = DenseModel(encoder)
     size = getattr(encoder, "size", None)
     model.check(settings, size if type(size) is int else None)
-    return DenseBuild(model, settings.dtype, settings.size, None, settings.graph)
+    return DenseBuild(model, settings.dtype, settings.size)
 
 
 class VectorBuilder:
@@ -324,9 +307,7 @@ class VectorBuilder:
             where = f"column {quoted(self._build.column)}"
             raise DataError(f"{where}: every vector is null or empty, expected lists of numbers")
         has_codes = self._build.dtype == WITH_CODES
-        regions = VectorRegions(
-            container, self._dtype, self.size, self.rows, has_codes, self._build.graph
-        )
+        regions = VectorRegions(container, self._dtype, self.size, self.rows, has_codes)
         step = ROWS * self.size
         for start in range(0, self._spilled, step):
             assert self._file is not None
@@ -334,7 +315,7 @@ class VectorBuilder:
             regions.append(self._file.read(start * self._dtype.itemsize, self._dtype, count))
         for part in self._parts:
             regions.append(part)
-        regions.finish(np.concatenate(self._missing))
+        container.array(layout.NO_VECTOR, np.concatenate(self._missing))
 
     def close(self) -> None:
         """Close the file."""
@@ -349,15 +330,12 @@ class VectorRegions:
     dtype : of the stored numbers
     size, documents : of the vectors
     has_codes : whether they have codes, which `append` makes
-    has_graph : whether they get a graph, where they are many
     """
 
     def __init__(
         self, container: ContainerWriter, dtype: npt.DTypeLike, size: int, documents: int,
-        has_codes: bool, has_graph: bool,
+        has_codes: bool,
     ) -> None:  # fmt: skip
-        self._container = container
-        self._graph = GraphBuilder(size) if has_graph and documents >= graphs.LEAST else None
         self._size, self._width = size, 4 * -(-size // 4)
         self._vectors = container.region(layout.VECTORS, dtype, documents * size)
         self._codes = self._steps = None
@@ -370,20 +348,12 @@ class VectorRegions:
         """Write the next vectors, of the stored type, in any shape. Raises OSError."""
         rows = vectors.reshape(-1, self._size)
         self._vectors.append(rows)
-        if self._graph is not None:
-            self._graph.append(rows)
         if self._codes is None or self._steps is None:
             return
         for start in range(0, len(rows), ROWS):
             codes, steps = coded(np.ascontiguousarray(rows[start : start + ROWS]))
             self._codes.append(codes)
             self._steps.append(steps)
-
-    def finish(self, missing: UInt32) -> None:
-        """Write the documents without a vector, and the graph, after all vectors."""
-        self._container.array(layout.NO_VECTOR, missing)
-        if self._graph is not None:
-            self._container.array(layout.VECTOR_GRAPH, self._graph.content())
 
 
 def coded(vectors: Float32) -> tuple[UInt8, Float32]:

@@ -83,7 +83,7 @@ def due(documents: Sequence[int], deleted: Sequence[int]) -> tuple[int, int] | N
 def merge(
     leaves: Sequence[Leaf], container: ContainerWriter, id_column: str | None, schema: Any,
     stored_words: StoredWords, memory: int, threads: int, done: Callable[[int, int], None],
-    reordered: Callable[[int, int], None] | None = None, has_graph: bool = False,
+    reordered: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Merge adjacent segments into a container; returns its entry in the manifest.
 
@@ -96,7 +96,6 @@ def merge(
     done : called with the number of postings merged so far, and of all
     reordered : where the documents are to be searched in another order (index/reordering.py);
         called with the number of documents in their place, and of all
-    has_graph : whether vectors get a graph, where they are many
 
     Raises FormatError where a segment is damaged, FastseqError where the system refuses.
     """
@@ -112,7 +111,7 @@ def merge(
                 leaves, rows, container, name, stored_words, memory, pool, threads,
                 (lambda done, total: None) if name else done,
             )  # fmt: skip
-        _copy_vectors(leaves, rows, container, has_graph)
+        _copy_vectors(leaves, rows, container)
         if reordered is not None:
             write_search_order(container, threads, reordered)
     entry = found.pop("")
@@ -202,7 +201,7 @@ def _parts_of(leaves: Sequence[Leaf]) -> list[list[str]] | None:
 
 
 def _copy_vectors(
-    leaves: Sequence[Leaf], rows: Sequence[Int32], container: ContainerWriter, has_graph: bool
+    leaves: Sequence[Leaf], rows: Sequence[Int32], container: ContainerWriter
 ) -> None:
     """Copy the vectors of the documents that are not deleted, where segments have vectors."""
     every = [leaf.segment.vectors for leaf in leaves]
@@ -211,7 +210,7 @@ def _copy_vectors(
         return
     documents = sum(leaf.documents for leaf in leaves)
     has_codes = first.codes is not None
-    regions = VectorRegions(container, first.raw.dtype, first.size, documents, has_codes, has_graph)
+    regions = VectorRegions(container, first.raw.dtype, first.size, documents, has_codes)
     missing = []
     for leaf, vectors, new in zip(leaves, every, rows, strict=True):
         if vectors is None or vectors.size != first.size:
@@ -223,7 +222,7 @@ def _copy_vectors(
             regions.append(some if kept.all() else some[kept])
         there = new[vectors.missing]
         missing.append(there[there >= 0].astype(np.uint32))
-    regions.finish(np.concatenate(missing))
+    container.array(layout.NO_VECTOR, np.concatenate(missing))
 
 
 def _merge_ids(

@@ -91,7 +91,6 @@ from fastseq.types import (
 )
 
 if TYPE_CHECKING:
-    from fastseq.index.graph import Graph
     from fastseq.store.documents import StoredDocuments
     from fastseq.text.vocabulary import SortedWords
 
@@ -130,7 +129,6 @@ VECTORS = "vectors"
 VECTOR_CODES = "vector_codes"
 VECTOR_STEPS = "vector_steps"
 NO_VECTOR = "no_vector"
-VECTOR_GRAPH = "vector_graph"
 PARQUET = "documents.parquet"  # of format 1
 
 _DOCS = POSTING_ARRAYS["docs"][0]
@@ -505,17 +503,6 @@ class Segment(Field):
         if len(missing) and int(missing.max()) >= self.documents:
             raise self.damaged(NO_VECTOR, "not documents of the segment")
         return Vectors(source, raw.reshape(self.documents, -1), missing, self._codes(source, raw))
-
-    @cached_property
-    def graph(self) -> Graph | None:
-        """The graph of the vectors; None where the segment has none."""
-        vectors, source = self.vectors, self._source
-        if vectors is None or isinstance(source, Folder) or VECTOR_GRAPH not in source:
-            return None
-        from fastseq.index.graph import Graph
-
-        content = source.array(VECTOR_GRAPH, np.uint8)
-        return Graph(content, vectors.size, self.documents, str(source.path))
 
     def _codes(self, source: Container, raw: npt.NDArray[Any]) -> Codes | None:
         if VECTOR_CODES not in source:

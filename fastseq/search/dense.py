@@ -20,7 +20,6 @@ import numpy as np
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection, Leaf
 from fastseq.index.dense import WITH_CODES, DenseModel, DenseSettings
-from fastseq.index.graph import index_type
 from fastseq.index.segment import Vectors
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import WORD_INSTRUCTIONS
@@ -38,7 +37,7 @@ from fastseq.search.hits import Asked, Hits, scaled
 from fastseq.search.requests import least_depth
 from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.tasks import no_hits
-from fastseq.settings import flag, one_of, real, strings, thread_count, whole
+from fastseq.settings import one_of, real, strings, thread_count, whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64, UInt8
 
@@ -54,7 +53,6 @@ _COPIED = 1 << 19  # numbers that are copied at a time where they are not
 _SMALL = 1 << 20  # multiply-adds below which a second thread costs more than it saves
 _SHARES = 4  # blocks of a thread, at least, so that all have about as many documents
 _CANDIDATES, _LEAST_CANDIDATES, _MORE = 16, 256, 4  # by codes: of each hit, of a query, then times
-_REACHED, _LEAST_REACHED = 4, 64  # by graphs: of each hit, of a query
 _FEW_QUERIES = 4  # searched together by one document after the other
 _ROUNDING = 3e-7  # of an operation: what sums of float32 may be wrong by
 _OPERATIONS = 8  # of a score, besides those of its dimensions
@@ -124,15 +122,13 @@ def query_vectors(collection: Collection, queries: Any, encoder: Any) -> Float32
 
 
 def find_nearest(
-    collection: Collection, units: Float32, k: int, allowed: UInt8, threads: int | None = None,
-    approximate: bool = False,
-) -> tuple[Int32, Float32]:  # fmt: skip
+    collection: Collection, units: Float32, k: int, allowed: UInt8, threads: int | None = None
+) -> tuple[Int32, Float32]:
     """(rows int32[Q, k], cosines float32[Q, k]) of the documents nearest to queries: descending,
     ties by row; row -1 and 0 past the last. A query of zeros has none.
 
     units : of `query_vectors`
     allowed : uint8[rows] of `allowed_rows`, or uint8[0] for all
-    approximate : look for them in the graphs that segments have
 
     Raises FormatError where the index is damaged.
     """
@@ -141,10 +137,6 @@ def find_nearest(
     depth = min(k, collection.documents)
     if not len(asked) or not depth:
         return rows, scores
-    if approximate:
-        asked = _by_graphs(collection, units, asked, rows, scores, depth, allowed)
-        if not len(asked):
-            return rows, scores
     work = len(asked) * units.shape[1] * collection.rows
     team = Team(min(thread_count(threads), max(work // _SMALL, 1)))
     size = min(max(collection.rows // (_SHARES * team.threads), _ROWS), _DIRECT)
@@ -178,45 +170,6 @@ def _by_codes(scan: _Scan, units: Float32, depth: int) -> tuple[Int32, Float32]:
             open_[place] = len(some) == candidates and not enough
         left, candidates = left[open_], candidates * _MORE
     return rows, scores
-
-
-def _by_graphs(
-    collection: Collection, units: Float32, asked: Int64, rows: Int32, scores: Float32,
-    depth: int, allowed: UInt8,
-) -> Int64:  # fmt: skip
-    """Write the hits of queries that graphs find; returns the queries for which they find too few
-    documents that may be hits, all of which are then compared."""
-    parts = [_Reachable(block, allowed) for block in _blocks(collection, collection.rows)]
-    wanted, left = min(depth, sum(part.found for part in parts)), []
-    for query in asked.tolist():
-        some = np.concatenate([part.nearest(units[query], depth) for part in parts])
-        if len(some) < wanted:
-            left.append(query)
-            continue
-        found, values = _exact(collection, units[query], np.sort(some), depth)
-        rows[query, :depth], scores[query, :depth] = found, values
-    return np.array(left, np.int64)
-
-
-class _Reachable:
-    """A segment, and the graph by which its documents are found."""
-
-    def __init__(self, block: _Block, allowed: UInt8) -> None:
-        self._rows, self.found = _searched(block, allowed)
-        self._graph = block.leaf.segment.graph if self.found else None
-
-    def nearest(self, unit: Float32, depth: int) -> Int32:
-        """Rows of the collection that may be among the `depth` nearest: more of them where
-        documents that are not searched are in between; those of a small segment all."""
-        if self._graph is None:
-            return self._rows[self._rows >= 0]
-        count, wanted = max(_REACHED * depth, _LEAST_REACHED), min(depth, self.found)
-        while True:
-            found = self._rows[self._graph.nearest(unit, count)]
-            found = found[found >= 0]
-            if len(found) >= wanted or count * _FEW >= len(self._rows):
-                return found
-            count *= _MORE
 
 
 def _exact(collection: Collection, unit: Float32, some: Int32, depth: int) -> tuple[Int32, Float32]:
@@ -430,19 +383,11 @@ def _searched(block: _Block, allowed: UInt8) -> tuple[Int32, int]:
 
 
 def dense_hits(
-    searcher: Searcher, queries: Any, k: int, encoder: Any, filter: Any, threads: int | None,
-    approximate: bool = False,
-) -> Hits:  # fmt: skip
+    searcher: Searcher, queries: Any, k: int, encoder: Any, filter: Any, threads: int | None
+) -> Hits:
     """The hits of `Index.search_dense`."""
     collection = searcher.collection
-    has_graphs = dense_settings(collection).graph
-    if flag("approximate", approximate):
-        if not has_graphs:
-            raise SettingsError(
-                f"{collection.path}: the index has no graphs of its vectors: build it with "
-                "dense_graph=True"
-            )
-        index_type()
+    dense_settings(collection)
     is_vectors = isinstance(queries, np.ndarray)
     given = queries if is_vectors else list(strings("queries", queries))
     k = least_depth(whole("k", k, 1, below=1 << 128), len(given), collection)
@@ -450,7 +395,7 @@ def dense_hits(
         raise SettingsError(f"k of {k} for {len(given)} queries does not fit in memory")
     units = query_vectors(collection, given, encoder)
     allowed = searcher.allowed(filter, threads)
-    rows, scores = find_nearest(collection, units, k, allowed, threads, approximate)
+    rows, scores = find_nearest(collection, units, k, allowed, threads)
     return Hits(rows, scores, collection, (), (), None if is_vectors else _asked(given))
 
 

@@ -113,7 +113,6 @@ class Index:
         overwrite: bool = False, progress: Progress | None = None, positions: bool = True,
         fields: str | list[str] | None = None, impacts: str | None = None, reorder: bool = False,
         dense: Any = None, dense_column: str | None = None, dense_dtype: str = "float32",
-        dense_graph: bool = False,
     ) -> Index:  # fmt: skip
         """Index a corpus into a folder and open it.
 
@@ -152,9 +151,6 @@ class Index:
             document without a vector. It is stored only where `store` names it
         dense_dtype : "float32"; "float16" for half the size on disk; or "int8", float32 with bytes
             beside them (a quarter more on disk), by which the same hits are found faster
-        dense_graph : also build graphs of the vectors by `usearch`, for approximate search
-            (`search_dense(approximate=True)`): in segments of 10,000 documents or more, of about
-            half the size of the vectors
 
         Raises DataError for a missing column, no rows, duplicate ids, a damaged file or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
@@ -167,7 +163,6 @@ class Index:
             analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
             progress=progress, positions=positions, fields=fields, impacts=impacts, reorder=reorder,
             dense=dense, dense_column=dense_column, dense_dtype=dense_dtype,
-            dense_graph=dense_graph,
         )  # fmt: skip
         own = None if analyzer is None or not callable(analyzer.tokenizer) else analyzer.tokenizer
         index = Index.open(path, own)
@@ -285,7 +280,7 @@ class Index:
     @property
     def dense(self) -> dict[str, Any] | None:
         """How the vectors of documents were made: `size`, `dtype`, and `column`, or `model` and
-        `digest`, and `graph`, true where there are graphs; None for an index without vectors."""
+        `digest`; None for an index without vectors."""
         found = self._collection.dense
         return None if found is None else found.to_dict()
 
@@ -479,7 +474,7 @@ class Index:
 
     def search_dense(
         self, queries: Any, k: int = 10, *, encoder: Any = None, filter: Any = None,
-        threads: int | None = None, approximate: bool = False,
+        threads: int | None = None,
     ) -> Hits:  # fmt: skip
         """The k documents whose vectors have the largest cosine with that of a query; scores are
         the cosines. Exact: all documents are compared. A document without a vector (of an empty
@@ -491,16 +486,13 @@ class Index:
         encoder : of strings: the model that the index was built with
         filter : as of `search`
         threads : default: all cores; the hits do not depend on it
-        approximate : look for them in the graphs of an index built with `dense_graph`, which may
-            miss some; scores are exact, and k documents are found wherever k pass
 
         Raises SettingsError for an index without vectors, another model than the index's, strings
-        without an encoder and vectors of another size, and `approximate` for an index without
-        graphs; MissingExtraError for that without usearch; others as `search`.
+        without an encoder and vectors of another size; others as `search`.
         """
         from fastseq.search.dense import dense_hits
 
-        return dense_hits(self._searcher, queries, k, encoder, filter, threads, approximate)
+        return dense_hits(self._searcher, queries, k, encoder, filter, threads)
 
     def search_hybrid(
         self, query: str | Sequence[str], k: int = 10, *, encoder: Any = None,

@@ -121,15 +121,3 @@ def test_wrong_input(run: Run, write: Write, index: str) -> None:
     write("more.parquet", id=["f"], text=["a"], year=[1])
     error = run("add", "more.parquet", "-i", "plain", "--dense", "model").error
     assert "the index has no vectors" in error
-
-
-def test_graphs(run: Run, write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastseq.index.graph.LEAST", 10)
-    vectors = [[float(number == place) for place in range(16)] for number in range(16)]
-    write("docs.parquet", id=list(range(16)), text=["cat"] * 16, v=vectors)
-    assert "--dense-graph requires --dense" in run("index", "docs.parquet", "--dense-graph").err
-    assert run("index", "docs.parquet", "-o", "i", "--dense-column", "v", "--dense-graph").code == 0
-    assert "--approximate requires --dense" in run("search", "cat", "-i", "i", "--approximate").err
-    assert run("index", "docs.parquet", "-o", "plain", "--dense-column", "v").code == 0
-    assert Index.open("i").dense == {"size": 16, "dtype": "float32", "graph": True, "column": "v"}
-    assert Index.open("plain").dense == {"size": 16, "dtype": "float32", "column": "v"}
