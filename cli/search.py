@@ -144,6 +144,11 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     metavar="MODEL",
     help="Folder of the encoder of queries.  [default: that of the index]",
 )
+@click.option(
+    "--dense-exact",
+    is_flag=True,
+    help="Compare all vectors, also where the index has graphs (--dense-index usearch).",
+)
 @options.file(
     "--rerank",
     metavar="MODEL",
@@ -277,6 +282,7 @@ def search(
     hybrid_weight: float | None,
     hybrid_depth: int | None,
     dense_model: Path | None,
+    dense_exact: bool,
     sparse: Path | None,
     rerank: Path | None,
     rerank_depth: int | None,
@@ -348,6 +354,8 @@ def search(
         raise click.UsageError("--hybrid-weight and --hybrid-depth require --hybrid")
     if dense_model is not None and not dense and hybrid is None:
         raise click.UsageError("--dense-model requires --dense or --hybrid")
+    if dense_exact and not dense and hybrid is None:
+        raise click.UsageError("--dense-exact requires --dense or --hybrid")
     _refuse("--sparse", sparse, {
         "--dense": dense, "--hybrid": hybrid, "--like": like, "--syntax": syntax,
         "--operator": operator != "or", "--field": fields, "--synonyms": synonyms,
@@ -426,7 +434,9 @@ def search(
     if dense:
         searched = {"filter": condition, "threads": common.threads}
     fusion = {"fusion": hybrid, "weight": hybrid_weight, "depth": hybrid_depth}
-    search_of = partial(vector_search, common, encoder=dense_model, fusion=fusion)
+    search_of = partial(
+        vector_search, common, encoder=dense_model, exact=dense_exact, fusion=fusion
+    )
     order: Any = None if rerank is None else _reranker(common, rerank, rerank_depth)
     if query is not None:
         text = _text_of(query)
