@@ -409,7 +409,8 @@ def write_graph(
         region = container.region(layout.VECTOR_GRAPH, np.uint8, path.stat().st_size)
         while part := file.read(_COPIED):
             region.append(part)
-    path.unlink()
+    with writing(path):
+        path.unlink()
     return {"graph": True}
 
 

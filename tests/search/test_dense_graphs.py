@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fastseq import FormatError, Hits, Index, MissingExtraError, SettingsError
+from fastseq import FastseqError, FormatError, Hits, Index, MissingExtraError, SettingsError
 from fastseq.index import graphs
 from fastseq.search import dense as searching
 
@@ -246,6 +246,23 @@ def test_without_usearch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [ids for ids in opened.search_dense(QUERIES, exact=True).ids if 3 not in ids] == [
         ids for ids in expected if 3 not in ids
     ]
+
+
+def test_a_graph_that_cannot_be_written_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = built(tmp_path / "index")
+    index.delete([5])
+    save = graphs.GraphBuilder.save
+    missing = tmp_path / "missing" / "graph"
+    monkeypatch.setattr(graphs.GraphBuilder, "save", lambda self, path: save(self, missing))
+    with pytest.raises(FastseqError, match=r"cannot write .*missing/graph: "):
+        index.compact()
+    with pytest.raises(FastseqError, match=r"cannot write .*missing/graph: "):
+        built(tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    assert len(Index.open(tmp_path / "index").search_dense(QUERIES[:1], 2000, exact=True).ids[0])
+    assert Index.open(tmp_path / "index").info()["statistics"]["commit"] == 2
 
 
 def test_wrong_settings(tmp_path: Path) -> None:
