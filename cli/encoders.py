@@ -42,18 +42,19 @@ def query_encoder(common: Common, index: Index, path: Path | None) -> TextEncode
 
 
 def vector_search(
-    common: Common, index: Index, encoder: Path | None, fusion: Mapping[str, Any]
+    common: Common, index: Index, encoder: Path | None, exact: bool, fusion: Mapping[str, Any]
 ) -> Any:
     """The function that searches for the vectors of texts; with a fusion, by words too.
 
     encoder : as of `query_encoder`
+    exact : as of `Index.search_dense`
     fusion : parameters of `Index.search_hybrid`, None for their defaults; all None: vectors alone
     """
     found = query_encoder(common, index, encoder)
     given = {name: value for name, value in fusion.items() if value is not None}
     if not given:
-        return partial(index.search_dense, encoder=found)
-    return partial(index.search_hybrid, encoder=found, **given)
+        return partial(index.search_dense, encoder=found, exact=exact)
+    return partial(index.search_hybrid, encoder=found, exact=exact, **given)
 
 
 def sparse_queries(

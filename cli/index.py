@@ -84,6 +84,13 @@ from .progress import progress
     help="Type of the vectors' numbers on disk; int8 is float32 with bytes beside them, by which "
     "the same hits are found faster.",
 )
+@options.choice(
+    "--dense-index",
+    of=("exact", "usearch"),
+    default="exact",
+    help="usearch adds a graph of the vectors to each segment of 100,000 and more, by which a "
+    "search is approximate and faster; it needs pip install 'fastseq[usearch]'.",
+)
 @parameters.analysis_options(INDEX_TOKENIZER)
 @options.memory
 def index(
@@ -101,6 +108,7 @@ def index(
     dense: Path | None,
     dense_column: str | None,
     dense_dtype: str,
+    dense_index: str,
     memory: str,
     **analysis: Any,
 ) -> None:
@@ -130,6 +138,8 @@ def index(
                 raise click.UsageError(f"--impacts cannot be combined with {option}")
     if dense is not None and dense_column is not None:
         raise click.UsageError("--dense cannot be combined with --dense-column")
+    if dense_index == "usearch" and dense is None and dense_column is None:
+        raise click.UsageError("--dense-index usearch requires --dense or --dense-column")
     if "none" in store and len(store) > 1:
         raise click.UsageError("--store none stores no column: leave out the others")
     from fastseq import Index
@@ -159,6 +169,7 @@ def index(
             dense=encoder,
             dense_column=dense_column,
             dense_dtype=dense_dtype,
+            dense_index=dense_index,
         )
     if common.quiet:
         return

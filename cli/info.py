@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from fastseq.errors import FormatError
+from fastseq.index import VERSIONS
 
 from . import options
 from .options import FILE, Common, command
@@ -18,7 +19,6 @@ UNITS = {"char": "characters", "byte": "bytes", "word": "words", "space": "words
 MANIFEST, CHECKPOINT = "manifest.json", "checkpoint"  # names in the library
 _SHOWN = 20  # maximum number of values of a list that are shown
 _SEGMENTS = 10  # maximum number of segments that are shown
-_WITH_SEGMENTS = (2, 3, 4)  # format versions of an index that has them
 
 
 @command(
@@ -162,7 +162,7 @@ def _of_index(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """The statistics, those of the first segments where there are several, and the settings."""
     statistics = dict(content["statistics"])
     segments = []
-    if content["format_version"] in _WITH_SEGMENTS:
+    if content["format_version"] in VERSIONS[1:]:
         segments = statistics.pop("segments")
         statistics.pop("deleted", None)  # the name of a file
     if len(segments) > 1:
@@ -175,10 +175,13 @@ def _of_index(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield "deleted documents", _number(deleted)
         if reordered := sum(segment.get("reordered", False) for segment in segments):
             yield "reordered segments", _number(reordered)
+        if graphs := sum(segment.get("graph", False) for segment in segments):
+            yield "segments with a graph", _number(graphs)
     for segment in segments[:_SEGMENTS] if len(segments) > 1 else ():
         deleted = f" ({segment['deleted']:,} deleted)" if segment["deleted"] else ""
         order = ", reordered" if segment.get("reordered") else ""
-        yield segment["name"], _plural(segment["documents"], "document") + deleted + order
+        graph = ", with a graph" if segment.get("graph") else ""
+        yield segment["name"], _plural(segment["documents"], "document") + deleted + order + graph
     if others := segments[_SEGMENTS:]:
         documents = sum(segment["documents"] for segment in others)
         yield f"{len(others):,} more", _plural(documents, "document")

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 Report = Callable[[str, int, "int | None"], None]
 # of a stage; of the others rows
-_UNITS = {"merge": "postings", "search": "queries", "reorder": "documents"}
+_UNITS = {
+    "merge": "postings", "search": "queries", "reorder": "documents", "graph": "documents"
+}  # fmt: skip
 
 
 @contextmanager

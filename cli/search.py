@@ -144,6 +144,11 @@ _WEIGHTS = {"rm3": "original_weight", "rocchio": "beta"}  # the parameter of --f
     metavar="MODEL",
     help="Folder of the encoder of queries.  [default: that of the index]",
 )
+@click.option(
+    "--dense-exact",
+    is_flag=True,
+    help="Compare all vectors, also where the index has graphs (--dense-index usearch).",
+)
 @options.file(
     "--rerank",
     metavar="MODEL",
@@ -283,6 +288,7 @@ def search(
     hybrid_weight: float | None,
     hybrid_depth: int | None,
     dense_model: Path | None,
+    dense_exact: bool,
     sparse: Path | None,
     rerank: Path | None,
     rerank_depth: int | None,
@@ -356,6 +362,8 @@ def search(
         raise click.UsageError("--hybrid-weight and --hybrid-depth require --hybrid")
     if dense_model is not None and not dense and hybrid is None:
         raise click.UsageError("--dense-model requires --dense or --hybrid")
+    if dense_exact and not dense and hybrid is None:
+        raise click.UsageError("--dense-exact requires --dense or --hybrid")
     _refuse("--sparse", sparse, {
         "--dense": dense, "--hybrid": hybrid, "--like": like, "--syntax": syntax,
         "--operator": operator != "or", "--field": fields, "--synonyms": synonyms,
@@ -434,10 +442,12 @@ def search(
     if dense:
         searched = {"filter": condition, "threads": common.threads}
     fusion = {"fusion": hybrid, "weight": hybrid_weight, "depth": hybrid_depth}
-    search_of = partial(vector_search, common, encoder=dense_model, fusion=fusion)
-    order: Any = None if rerank is None else _reranker(
-        common, rerank, rerank_depth, rerank_weight
+    search_of = partial(
+        vector_search, common, encoder=dense_model, exact=dense_exact, fusion=fusion
     )
+    order: Any = None
+    if rerank is not None:
+        order = _reranker(common, rerank, rerank_depth, rerank_weight)
     if query is not None:
         text = _text_of(query)
         index = Index.open(index_path)
@@ -500,9 +510,7 @@ def search(
             _count_removed_words(common, [id for id, _ in both], [text for _, text in both], index)
 
 
-def _reranker(
-    common: Common, path: Path, given: int | None, weight: float | None
-) -> Callable[..., Hits]:
+def _reranker(common: Common, path: Path, given: int | None, weight: Any) -> Callable[..., Hits]:
     """A function that searches with another, in an index, and orders the hits by a model."""
     from fastseq.models import load
     from fastseq.models.bert.reranking import BertReranker

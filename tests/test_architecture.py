@@ -68,6 +68,7 @@ ONLY_IN = {
     "stop_words": {"text"},
     "rjieba": {"text"},
     "tokenizers": {"text"},
+    "usearch": {"index"},
 }
 OURS = {"fastseq", "fastseq_cli", "cli"}
 KERNEL_PACKAGES = {"numba", "numpy", "llvmlite", "cuda"}

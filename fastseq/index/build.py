@@ -22,7 +22,7 @@ import numpy.typing as npt
 from fastseq.errors import DataError, RowError, SettingsError, located, quoted
 from fastseq.index import KIND, format_version
 from fastseq.index import segment as layout
-from fastseq.index.dense import DenseBuild, VectorBuilder, dense_build
+from fastseq.index.dense import DenseBuild, VectorBuilder, dense_build, write_graph
 from fastseq.index.impacts import QUERIES, ImpactsBuilder
 from fastseq.index.reordering import write_search_order
 from fastseq.index.segment_writer import (
@@ -85,6 +85,7 @@ def build(
     threads: int | None, overwrite: bool, progress: Progress | None, positions: bool = True,
     fields: str | list[str] | None = None, impacts: str | None = None, reorder: bool = False,
     dense: Any = None, dense_column: str | None = None, dense_dtype: str = "float32",
+    dense_index: str = "exact",
 ) -> dict[str, Any]:  # fmt: skip
     """Index a corpus into a folder and return its summary: see `Index.build`.
 
@@ -109,7 +110,7 @@ def build(
             raise SettingsError("dense cannot be combined with impacts, which have no text")
     if dense_column is not None:
         dense_column = string("dense_column", dense_column)
-    vectors = dense_build(dense, dense_column, dense_dtype)
+    vectors = dense_build(dense, dense_column, dense_dtype, dense_index)
     analyzer = (analyzer or Analyzer()).resolved(INDEX_TOKENIZER)
     saved_analyzer = analyzer.to_dict(functions=True)
     names = [] if fields is None else list(dict.fromkeys(strings("fields", fields)))
@@ -206,6 +207,9 @@ class SegmentBuilder:
                 budget // _SHARES // len(corpus.layout),
             ))  # fmt: skip
         self._vectors: VectorBuilder | None = None
+        self._make_graph: Callable[[], Path] | None = None
+        if dense is not None and dense.graph is not None:
+            self._make_graph = partial(writer.temporary, f"{container.path.name}-graph")
         if dense is not None:
             spill = partial(writer.temporary, f"{container.path.name}-vectors")
             self._vectors = VectorBuilder(dense, spill)
@@ -241,6 +245,9 @@ class SegmentBuilder:
         self._release_memory()
         name = self._container.path.name
         entry = {"name": name, "documents": self._rows, "deleted": 0, **numbers[0]}
+        if self._make_graph is not None:
+            done = partial(self._report, "graph")
+            entry |= write_graph(self._container, self._rows, self._make_graph(), done)
         names = [name for name in self._corpus.layout if name]
         return {**entry, "fields": dict(zip(names, numbers[1:], strict=True))} if names else entry
 

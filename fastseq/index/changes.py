@@ -20,7 +20,7 @@ from fastseq.errors import DataError, FastseqError, FormatError, SettingsError
 from fastseq.index import KIND, VERSIONS, format_version
 from fastseq.index.build import MOST_DOCUMENTS, Progress, SegmentBuilder, memory_budget
 from fastseq.index.collection import Collection, Leaf, find_rows, live_tokens
-from fastseq.index.dense import DenseBuild, changed_build
+from fastseq.index.dense import DenseBuild, changed_build, write_graph
 from fastseq.index.merging import due, merge
 from fastseq.index.segment import Segment
 from fastseq.index.segment_writer import segment_name, statistics_of
@@ -394,6 +394,11 @@ class IndexWriter:
                 lambda done, total: self._report("merge", done, total),
                 partial(self._report, "reorder") if reorder else None,
             )  # fmt: skip
+            dense = self._collection.dense
+            if dense is not None and dense.graph is not None:
+                path = self._writer.temporary(f"{name}-graph")
+                done = partial(self._report, "graph")
+                entry |= write_graph(container, entry["documents"], path, done)
             self._writer.close(container)
         except BaseException:
             self._writer.discard(name)

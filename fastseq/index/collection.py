@@ -6,7 +6,8 @@ The statistics in the manifest, from format 2 on, are
     terms, postings          the sums of those of the segments
     segments                 of each, in order: name (of its file), documents, deleted, and the
                              tokens of the documents that are not deleted; terms, postings;
-                             reordered, true where they have an order of search;
+                             reordered, true where they have an order of search; graph, true where
+                             their vectors have a graph;
                              where there are any, fields: of each by name tokens, terms, postings
     deleted                  the name of the file of deletions, where there are any
     commit                   the number of the commit

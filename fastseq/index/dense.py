@@ -8,6 +8,7 @@ so that a product with a query's unit vector is their cosine. The setting "dense
     column   of the corpus, that has the vectors
     model, digest  instead of a column: the name of the encoder, the path of a checkpoint, and the
              digest of what its vectors depend on, null where it has none
+    graph    "usearch" where large segments have a graph (index/graphs.py), else missing
 
 The code of a vector v is its bytes q in 255 steps, v ≈ low + scale · q (kernels/nn/words.py), with
 an upper bound of the distance |v - low - scale · q|: what a product with bytes can be wrong by, so
@@ -26,12 +27,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import DataError, SettingsError, quoted, warn
+from fastseq.index import graphs
 from fastseq.index import segment as layout
 from fastseq.kernels.nn.words import to_bytes
 from fastseq.kernels.vectors.dense import unit_rows
 from fastseq.settings import one_of
 from fastseq.store.container import ContainerWriter
-from fastseq.store.files import SpillFile
+from fastseq.store.files import SpillFile, writing
 from fastseq.types import Float32, Texts, UInt8, UInt32, VectorRows
 
 if TYPE_CHECKING:
@@ -39,9 +41,13 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float16", "int8")
 WITH_CODES = "int8"
+INDEXES = ("exact", "usearch")
+WITH_GRAPHS = "usearch"
 _ABOVE, _LEAST = 1 + 1e-6, 1e-7  # rounding of a distance to float32 stays above it
 _HELD = 8 << 20  # bytes of vectors in memory before they are moved to a file
 ROWS = 4096  # at a time
+_ADDED = 256  # documents added to a graph between two reports
+_COPIED = 1 << 20  # bytes of a graph that are copied at a time
 _SEVERAL = ("encode_document", "encode_query")  # of encoders with prompts for both
 
 Encode = Callable[[list[str]], Any]
@@ -55,10 +61,13 @@ class DenseSettings(NamedTuple):
     column: str | None = None
     model: str | None = None
     digest: str | None = None
+    graph: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The setting, for the manifest."""
         own: dict[str, Any] = {"size": self.size, "dtype": self.dtype}
+        if self.graph is not None:
+            own["graph"] = self.graph
         if self.column is not None:
             return own | {"column": self.column}
         return own | {"model": self.model, "digest": self.digest}
@@ -179,12 +188,14 @@ class DenseBuild(NamedTuple):
     dtype   of the stored numbers
     size    dimensions; None where they are not known yet
     column  that has them
+    graph   "usearch" where large segments have one
     """
 
     model: DenseModel | None
     dtype: str
     size: int | None = None
     column: str | None = None
+    graph: str | None = None
 
     def vectors_of(self, batch: RowBatch, texts: Callable[[], Texts]) -> VectorRows:
         """The vectors of a batch; H is 0 where no row has one and the dimensions are not known.
@@ -200,19 +211,29 @@ class DenseBuild(NamedTuple):
     def settings(self, size: int) -> DenseSettings:
         """The setting of the index."""
         if self.model is None:
-            return DenseSettings(size, self.dtype, self.column)
-        return DenseSettings(size, self.dtype, None, self.model.name, self.model.digest)
+            return DenseSettings(size, self.dtype, self.column, graph=self.graph)
+        own = self.model.name, self.model.digest
+        return DenseSettings(size, self.dtype, None, *own, self.graph)
 
 
-def dense_build(encoder: Any, column: str | None, dtype: str) -> DenseBuild | None:
+def dense_build(
+    encoder: Any, column: str | None, dtype: str, index: str = "exact"
+) -> DenseBuild | None:
     """What `Index.build` is given; None where neither an encoder nor a column is. Raises
-    SettingsError for both, and as DenseModel."""
+    SettingsError for both, and as DenseModel; MissingExtraError for graphs without usearch."""
     one_of("dense_dtype", dtype, DTYPES)
+    one_of("dense_index", index, INDEXES)
+    graph = index if index == WITH_GRAPHS else None
     if encoder is None and column is None:
+        if graph is not None:
+            raise SettingsError("dense_index='usearch' needs vectors: dense=… or dense_column=…")
         return None
     if encoder is not None and column is not None:
         raise SettingsError("dense and dense_column cannot be combined")
-    return DenseBuild(None if encoder is None else DenseModel(encoder), dtype, None, column)
+    if graph is not None:
+        graphs.require_usearch()
+    model = None if encoder is None else DenseModel(encoder)
+    return DenseBuild(model, dtype, None, column, graph)
 
 
 def changed_build(encoder: Any, settings: DenseSettings | None) -> DenseBuild | None:
@@ -220,8 +241,10 @@ def changed_build(encoder: Any, settings: DenseSettings | None) -> DenseBuild | 
     given: that of an index with a model is then an error where vectors are needed.
 
     Raises SettingsError for an encoder where the index has no vectors, or those of a column or of
-    another model.
+    another model; MissingExtraError where the index has graphs and usearch is not installed.
     """
+    if settings is not None and settings.graph is not None:
+        graphs.require_usearch()
     if settings is None:
         if encoder is not None:
             raise SettingsError(
@@ -234,7 +257,7 @@ def changed_build(encoder: Any, settings: DenseSettings | None) -> DenseBuild | 
                 f"the index has the vectors of the column {quoted(settings.column)}: it needs no "
                 "encoder"
             )
-        return DenseBuild(None, settings.dtype, settings.size, settings.column)
+        return DenseBuild(None, settings.dtype, settings.size, settings.column, settings.graph)
     if encoder is None:
         raise SettingsError(
             f"the index has vectors of the model {settings.model}: give it, dense=…, to add "
@@ -243,7 +266,7 @@ def changed_build(encoder: Any, settings: DenseSettings | None) -> DenseBuild | 
     model = DenseModel(encoder)
     size = getattr(encoder, "size", None)
     model.check(settings, size if type(size) is int else None)
-    return DenseBuild(model, settings.dtype, settings.size)
+    return DenseBuild(model, settings.dtype, settings.size, graph=settings.graph)
 
 
 class VectorBuilder:
@@ -354,6 +377,41 @@ class VectorRegions:
             codes, steps = coded(np.ascontiguousarray(rows[start : start + ROWS]))
             self._codes.append(codes)
             self._steps.append(steps)
+
+
+def write_graph(
+    container: ContainerWriter, documents: int, path: Path, done: Callable[[int, int], None]
+) -> dict[str, bool]:
+    """Write the graph of a segment whose vectors are written, where they are many enough. Returns
+    its part of the segment's entry in the manifest.
+
+    documents : of the segment
+    path : of a temporary file
+    done : called with the number of documents that have their place, and of all
+
+    Raises MissingExtraError without usearch, FastseqError where the system refuses.
+    """
+    present = np.ones(documents, np.bool_)
+    present[container.written(layout.NO_VECTOR)] = False
+    if np.count_nonzero(present) < graphs.LEAST:
+        return {}
+    size = container.elements(layout.VECTORS) // documents
+    graph = graphs.GraphBuilder(size)
+    for first in range(0, documents, _ADDED):
+        last = min(first + _ADDED, documents)
+        raw = container.written(layout.VECTORS, first * size, last * size).reshape(-1, size)
+        there = np.flatnonzero(present[first:last])
+        graph.add(first + there, raw[there].astype(np.float32))
+        done(last, documents)
+    graph.save(path)
+    del graph
+    with writing(container.path), open(path, "rb") as file:
+        region = container.region(layout.VECTOR_GRAPH, np.uint8, path.stat().st_size)
+        while part := file.read(_COPIED):
+            region.append(part)
+    with writing(path):
+        path.unlink()
+    return {"graph": True}
 
 
 def coded(vectors: Float32) -> tuple[UInt8, Float32]:

@@ -44,12 +44,15 @@ An index of format 3 is one container for each segment (store/container.py), wit
     vector_codes      uint8[N · 4 ceil(H / 4)]  the vectors as bytes, where they are searched first
     vector_steps      float32[N · 3]  what the bytes of a document stand for (index/dense.py)
     no_vector         uint32[…]  the documents without a vector, ascending, whose rows are zeros
+    vector_graph      uint8[…]   the graph of the vectors, as usearch saves it, where the index has
+                                 graphs and the segment many vectors (index/graphs.py)
 
 A field, a text column with an inverted index of its own, has the arrays from posting_docs to
 word_counts again, with names that begin with its own name and a slash.
 
 Format 4 is format 3 of an index whose documents are terms with weights (index/impacts.py), format 5
-is either with column_parts in a segment, format 6 any of these with vectors. Format 2 has no words.
+is either with column_parts in a segment, format 6 any of these with vectors, format 7 one of which
+segments may have graphs. Format 2 has no words.
 In an index of format 1, which has a single segment, each array is a file, frequencies are bytes,
 and `documents.parquet` has the stored columns; the arrays from there on are missing.
 
@@ -69,6 +72,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastseq.errors import FormatError
+from fastseq.index.graphs import Graph
 from fastseq.kernels.core.varints import read_varints
 from fastseq.kernels.search.positions import BLOCK_BITS
 from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, Postings
@@ -129,6 +133,7 @@ VECTORS = "vectors"
 VECTOR_CODES = "vector_codes"
 VECTOR_STEPS = "vector_steps"
 NO_VECTOR = "no_vector"
+VECTOR_GRAPH = "vector_graph"
 PARQUET = "documents.parquet"  # of format 1
 
 _DOCS = POSTING_ARRAYS["docs"][0]
@@ -503,6 +508,18 @@ class Segment(Field):
         if len(missing) and int(missing.max()) >= self.documents:
             raise self.damaged(NO_VECTOR, "not documents of the segment")
         return Vectors(source, raw.reshape(self.documents, -1), missing, self._codes(source, raw))
+
+    @cached_property
+    def vector_graph(self) -> Graph | None:
+        """The graph of the vectors; None without one. All of it is verified. Raises FormatError for
+        a damaged one, MissingExtraError without usearch."""
+        source, vectors = self._source, self.vectors
+        if isinstance(source, Folder) or vectors is None or VECTOR_GRAPH not in source:
+            return None
+        try:
+            return Graph(source.array(VECTOR_GRAPH, np.uint8), vectors.size, self.documents)
+        except ValueError as error:
+            raise self.damaged(VECTOR_GRAPH, str(error)) from None
 
     def _codes(self, source: Container, raw: npt.NDArray[Any]) -> Codes | None:
         if VECTOR_CODES not in source:

@@ -1,8 +1,9 @@
 """Search by vectors: the documents whose vectors have the largest cosine with a query's, and their
 fusion with the hits of words.
 
-The search is exact, also where vectors have codes of bytes: those give an upper bound of each score
-from a quarter of the memory, and only documents whose bound is large enough are scored. Documents
+The search is exact, unless the index has graphs, which find candidates that are scored exactly. It
+is also where vectors have codes of bytes: those give an upper bound of each score from a quarter of
+the memory, and only documents whose bound is large enough are scored. Documents
 are looked at block by block (kernels/vectors/dense.py), on all threads; each has the best of its
 own documents. What a filter leaves out, deleted documents and those without a vector are skipped,
 or where many are, left out of the product. A score depends on nothing but the two vectors, so hits
@@ -20,6 +21,7 @@ import numpy as np
 from fastseq.errors import DataError, SettingsError
 from fastseq.index.collection import Collection, Leaf
 from fastseq.index.dense import WITH_CODES, DenseModel, DenseSettings
+from fastseq.index.graphs import Graph
 from fastseq.index.segment import Vectors
 from fastseq.kernels.core.arrays import aligned_zeros
 from fastseq.kernels.core.width import WORD_INSTRUCTIONS
@@ -37,7 +39,7 @@ from fastseq.search.hits import Asked, Hits, scaled
 from fastseq.search.requests import least_depth
 from fastseq.search.searcher import MOST_HITS, Searcher
 from fastseq.search.tasks import no_hits
-from fastseq.settings import one_of, real, strings, thread_count, whole
+from fastseq.settings import flag, one_of, real, strings, thread_count, whole
 from fastseq.threads import Team
 from fastseq.types import Float32, Int32, Int64, UInt8
 
@@ -56,6 +58,7 @@ _CANDIDATES, _LEAST_CANDIDATES, _MORE = 16, 256, 4  # by codes: of each hit, of 
 _FEW_QUERIES = 4  # searched together by one document after the other
 _ROUNDING = 3e-7  # of an operation: what sums of float32 may be wrong by
 _OPERATIONS = 8  # of a score, besides those of its dimensions
+_FOUND, _VISITED = 128, 16  # documents that a graph finds, at least; visited for each of them
 _FEW = 4  # where at most one in so many documents is searched, their vectors are gathered
 
 
@@ -122,33 +125,110 @@ def query_vectors(collection: Collection, queries: Any, encoder: Any) -> Float32
 
 
 def find_nearest(
-    collection: Collection, units: Float32, k: int, allowed: UInt8, threads: int | None = None
-) -> tuple[Int32, Float32]:
+    collection: Collection, units: Float32, k: int, allowed: UInt8, threads: int | None = None,
+    exact: bool = False,
+) -> tuple[Int32, Float32]:  # fmt: skip
     """(rows int32[Q, k], cosines float32[Q, k]) of the documents nearest to queries: descending,
     ties by row; row -1 and 0 past the last. A query of zeros has none.
 
     units : of `query_vectors`
     allowed : uint8[rows] of `allowed_rows`, or uint8[0] for all
+    exact : do not use graphs
 
-    Raises FormatError where the index is damaged.
+    Raises FormatError where the index is damaged, MissingExtraError for graphs without usearch.
     """
     rows, scores = no_hits(len(units), k)
     asked = np.flatnonzero(units.any(axis=1))
     depth = min(k, collection.documents)
     if not len(asked) or not depth:
         return rows, scores
-    work = len(asked) * units.shape[1] * collection.rows
-    team = Team(min(thread_count(threads), max(work // _SMALL, 1)))
-    size = min(max(collection.rows // (_SHARES * team.threads), _ROWS), _DIRECT)
-    parts = _shares(_blocks(collection, size), team.threads)
-    scan = _Scan(collection, parts, allowed, team)
-    has_codes = dense_settings(collection).dtype == WITH_CODES
-    if has_codes and (len(asked) <= _FEW_QUERIES or "bytes" in WORD_INSTRUCTIONS):
-        found = _by_codes(scan, units[asked], depth)
-    else:
-        found = scan.best(_Queries, units[asked], depth)
+    search = _compared if exact or dense_settings(collection).graph is None else _by_graphs
+    found = search(
+        collection, collection.leaves, units[asked], depth, allowed, thread_count(threads)
+    )
     rows[asked, :depth], scores[asked, :depth] = found
     return rows, scores
+
+
+def _compared(
+    collection: Collection, leaves: Sequence[Leaf], units: Float32, depth: int, allowed: UInt8,
+    threads: int,
+) -> tuple[Int32, Float32]:  # fmt: skip
+    """The best `depth` of some segments of each query, with their scores."""
+    documents = sum(leaf.segment.documents for leaf in leaves)
+    team = Team(min(threads, max(units.size * documents // _SMALL, 1)))
+    size = min(max(documents // (_SHARES * team.threads), _ROWS), _DIRECT)
+    parts = _shares(_blocks(collection, leaves, size), team.threads)
+    scan = _Scan(collection, leaves, parts, allowed, team)
+    has_codes = dense_settings(collection).dtype == WITH_CODES
+    if has_codes and (len(units) <= _FEW_QUERIES or "bytes" in WORD_INSTRUCTIONS):
+        return _by_codes(scan, units, depth)
+    return scan.best(_Queries, units, depth)
+
+
+def _by_graphs(
+    collection: Collection, leaves: Sequence[Leaf], units: Float32, depth: int, allowed: UInt8,
+    threads: int,
+) -> tuple[Int32, Float32]:  # fmt: skip
+    """`_compared`, but of the documents that the graphs of segments find. Segments without a graph
+    are compared, and those that have too few documents for it, or that pass."""
+    candidates: list[list[Int32]] = [[] for _ in range(len(units))]
+    settings = dense_settings(collection)
+
+    def compare(leaves: Sequence[Leaf], queries: Sequence[int]) -> None:
+        some = units[np.array(queries, np.int64)]
+        found, _ = _compared(collection, leaves, some, depth, allowed, threads)
+        for query, own in zip(queries, found, strict=True):
+            candidates[query].append(own[own >= 0])
+
+    others = []
+    for leaf in leaves:
+        _vectors_of(leaf, settings)
+        graph = leaf.segment.vector_graph
+        if graph is None:
+            others.append(leaf)
+            continue
+        found = _in_graph(graph, leaf, units, depth, allowed, threads)
+        for query, rows in found.items():
+            candidates[query].append(rows)
+        if left := [query for query in range(len(units)) if query not in found]:
+            compare([leaf], left)
+    if others:
+        compare(others, range(len(units)))
+    rows, scores = no_hits(len(units), depth)
+    for query, every in enumerate(candidates):
+        some = np.sort(np.concatenate(every))
+        rows[query], scores[query] = _exact(collection, units[query], some, depth)
+    return rows, scores
+
+
+def _in_graph(
+    graph: Graph, leaf: Leaf, units: Float32, depth: int, allowed: UInt8, threads: int
+) -> dict[int, Int32]:
+    """At least `depth` of the documents of a segment nearest to each query that are not deleted and
+    allowed, by their rows in the collection. A query is missing for which the graph would visit
+    about as many documents as there are."""
+    own = allowed[leaf.first_row : leaf.first_row + leaf.segment.documents]
+    passing = leaf.live
+    if len(allowed):
+        passing = own if passing is None else own & passing
+    documents = leaf.segment.documents
+    passed = documents if passing is None else int(np.count_nonzero(passing))
+    found: dict[int, Int32] = {}
+    left = np.arange(len(units))
+    count = max(_FOUND, 2 * depth) * documents // max(passed, 1)  # of which as many pass
+    while len(left) and count * _VISITED < passed:
+        step = max(1, min(_QUERIES, _KEYS // count))
+        for start in range(0, len(left), step):
+            queries = left[start : start + step]
+            nearest = graph.search(units[queries], count, threads)
+            for query, rows in zip(queries.tolist(), nearest, strict=True):
+                kept = rows if passing is None else rows[passing[rows] != 0]
+                if len(kept) >= depth:
+                    found[query] = (leaf.first_row + kept).astype(np.int32)
+        left = np.array([query for query in left.tolist() if query not in found], np.int64)
+        count *= 2
+    return found
 
 
 def _by_codes(scan: _Scan, units: Float32, depth: int) -> tuple[Int32, Float32]:
@@ -157,7 +237,7 @@ def _by_codes(scan: _Scan, units: Float32, depth: int) -> tuple[Int32, Float32]:
     rows, scores = no_hits(len(units), depth)
     left, candidates = np.arange(len(units)), max(_CANDIDATES * depth, _LEAST_CANDIDATES)
     while len(left):
-        if candidates * _FEW >= scan.collection.documents:  # as long as to score all
+        if candidates * _FEW >= scan.documents:  # as long as to score all
             rows[left], scores[left] = scan.best(_Queries, units[left], depth)
             break
         found, bounds = scan.best(_CodedQueries, units[left], candidates)
@@ -182,7 +262,7 @@ def _exact(collection: Collection, unit: Float32, some: Int32, depth: int) -> tu
         if own.start < own.stop:
             there = some[own].astype(np.int64) - leaf.first_row
             stored = leaf.segment.vectors
-            assert stored is not None  # as _blocks has seen
+            assert stored is not None  # see _vectors_of
             stored.verify_rows(there)
             vectors[own] = stored.raw[there]
     products = _Queries(unit[None], depth, depth + 1, 1)
@@ -194,13 +274,16 @@ def _exact(collection: Collection, unit: Float32, some: Int32, depth: int) -> tu
 class _Scan:
     """What is searched: blocks of documents, by parts for the threads.
 
-    allowed  as of `find_nearest`
+    allowed    as of `find_nearest`
+    documents  of the segments, without deleted ones
     """
 
     def __init__(
-        self, collection: Collection, parts: list[Sequence[_Block]], allowed: UInt8, team: Team
-    ) -> None:
+        self, collection: Collection, leaves: Sequence[Leaf], parts: list[Sequence[_Block]],
+        allowed: UInt8, team: Team,
+    ) -> None:  # fmt: skip
         self.collection, self._parts, self._allowed, self._team = collection, parts, allowed, team
+        self.documents = sum(leaf.documents for leaf in leaves)
 
     def best(self, kind: type[_Queries], units: Float32, depth: int) -> tuple[Int32, Float32]:
         """The `depth` documents with the largest scores, or bounds, of each query."""
@@ -340,21 +423,28 @@ class _CodedQueries(_Queries):
                 )  # fmt: skip
 
 
-def _blocks(collection: Collection, size: int) -> Sequence[_Block]:
-    """The documents in blocks of at most `size`. Raises FormatError for a damaged index."""
+def _blocks(collection: Collection, leaves: Sequence[Leaf], size: int) -> Sequence[_Block]:
+    """The documents of some segments in blocks of at most `size`. Raises FormatError for a damaged
+    index."""
     settings = dense_settings(collection)
-    kind = settings.size, settings.stored
     found = []
-    for leaf in collection.leaves:
-        segment = leaf.segment
-        vectors = segment.vectors
-        if vectors is None or (vectors.size, str(vectors.raw.dtype)) != kind:
-            raise segment.damaged("vectors", f"not {settings.size} numbers of {settings.stored}")
-        if settings.dtype == WITH_CODES and vectors.codes is None:
-            raise segment.damaged("vector_codes", "missing")
-        for first in range(0, segment.documents, size):
-            found.append(_Block(leaf, vectors, first, min(first + size, segment.documents)))
+    for leaf in leaves:
+        vectors = _vectors_of(leaf, settings)
+        for first in range(0, leaf.segment.documents, size):
+            found.append(_Block(leaf, vectors, first, min(first + size, leaf.segment.documents)))
     return found
+
+
+def _vectors_of(leaf: Leaf, settings: DenseSettings) -> Vectors:
+    """The vectors of a segment. Raises FormatError where they are not as the index has them."""
+    segment = leaf.segment
+    vectors = segment.vectors
+    kind = settings.size, settings.stored
+    if vectors is None or (vectors.size, str(vectors.raw.dtype)) != kind:
+        raise segment.damaged("vectors", f"not {settings.size} numbers of {settings.stored}")
+    if settings.dtype == WITH_CODES and vectors.codes is None:
+        raise segment.damaged("vector_codes", "missing")
+    return vectors
 
 
 def _shares(blocks: Sequence[_Block], parts: int) -> list[Sequence[_Block]]:
@@ -383,10 +473,11 @@ def _searched(block: _Block, allowed: UInt8) -> tuple[Int32, int]:
 
 
 def dense_hits(
-    searcher: Searcher, queries: Any, k: int, encoder: Any, filter: Any, threads: int | None
-) -> Hits:
+    searcher: Searcher, queries: Any, k: int, encoder: Any, filter: Any, threads: int | None,
+    exact: bool = False,
+) -> Hits:  # fmt: skip
     """The hits of `Index.search_dense`."""
-    collection = searcher.collection
+    collection, exact = searcher.collection, flag("exact", exact)
     dense_settings(collection)
     is_vectors = isinstance(queries, np.ndarray)
     given = queries if is_vectors else list(strings("queries", queries))
@@ -395,7 +486,7 @@ def dense_hits(
         raise SettingsError(f"k of {k} for {len(given)} queries does not fit in memory")
     units = query_vectors(collection, given, encoder)
     allowed = searcher.allowed(filter, threads)
-    rows, scores = find_nearest(collection, units, k, allowed, threads)
+    rows, scores = find_nearest(collection, units, k, allowed, threads, exact)
     return Hits(rows, scores, collection, (), (), None if is_vectors else _asked(given))
 
 

@@ -113,6 +113,7 @@ class Index:
         overwrite: bool = False, progress: Progress | None = None, positions: bool = True,
         fields: str | list[str] | None = None, impacts: str | None = None, reorder: bool = False,
         dense: Any = None, dense_column: str | None = None, dense_dtype: str = "float32",
+        dense_index: str = "exact",
     ) -> Index:  # fmt: skip
         """Index a corpus into a folder and open it.
 
@@ -151,10 +152,13 @@ class Index:
             document without a vector. It is stored only where `store` names it
         dense_dtype : "float32"; "float16" for half the size on disk; or "int8", float32 with bytes
             beside them (a quarter more on disk), by which the same hits are found faster
+        dense_index : "exact"; or "usearch", with the extra of this name: each segment of 100,000
+            vectors and more has a graph, by which `search_dense` is approximate. It is built on one
+            thread, in memory: 2 bytes a number and 150 a document, whatever `memory` is
 
         Raises DataError for a missing column, no rows, duplicate ids, a damaged file or
         invalid UTF-8; SettingsError for a setting of a wrong type or outside its range, and where
-        the path exists already.
+        the path exists already; MissingExtraError without usearch.
         """
         from fastseq.index.build import build
 
@@ -163,6 +167,7 @@ class Index:
             analyzer=analyzer, memory=memory, threads=threads, overwrite=overwrite,
             progress=progress, positions=positions, fields=fields, impacts=impacts, reorder=reorder,
             dense=dense, dense_column=dense_column, dense_dtype=dense_dtype,
+            dense_index=dense_index,
         )  # fmt: skip
         own = None if analyzer is None or not callable(analyzer.tokenizer) else analyzer.tokenizer
         index = Index.open(path, own)
@@ -280,7 +285,7 @@ class Index:
     @property
     def dense(self) -> dict[str, Any] | None:
         """How the vectors of documents were made: `size`, `dtype`, and `column`, or `model` and
-        `digest`; None for an index without vectors."""
+        `digest`; `graph` where it has graphs. None for an index without vectors."""
         found = self._collection.dense
         return None if found is None else found.to_dict()
 
@@ -474,11 +479,12 @@ class Index:
 
     def search_dense(
         self, queries: Any, k: int = 10, *, encoder: Any = None, filter: Any = None,
-        threads: int | None = None,
+        threads: int | None = None, exact: bool = False,
     ) -> Hits:  # fmt: skip
         """The k documents whose vectors have the largest cosine with that of a query; scores are
-        the cosines. Exact: all documents are compared. A document without a vector (of an empty
-        text) is no hit, and a query without one has none.
+        the cosines. All documents are compared, but where the index has graphs (`dense_index` of
+        `build`): some of the k may then be missing for the next ones. A document without a vector
+        (of an empty text) is no hit, and a query without one has none.
 
         Parameters
         ----------
@@ -486,18 +492,20 @@ class Index:
         encoder : of strings: the model that the index was built with
         filter : as of `search`
         threads : default: all cores; the hits do not depend on it
+        exact : compare all documents, whatever graphs the index has
 
         Raises SettingsError for an index without vectors, another model than the index's, strings
-        without an encoder and vectors of another size; others as `search`.
+        without an encoder and vectors of another size; MissingExtraError for one with graphs
+        without usearch, unless `exact`; others as `search`.
         """
         from fastseq.search.dense import dense_hits
 
-        return dense_hits(self._searcher, queries, k, encoder, filter, threads)
+        return dense_hits(self._searcher, queries, k, encoder, filter, threads, exact)
 
     def search_hybrid(
         self, query: str | Sequence[str], k: int = 10, *, encoder: Any = None,
         vectors: Any = None, fusion: str = "rrf", weight: float = 0.5, depth: int = 100,
-        filter: Any = None, threads: int | None = None, **lexical: Any,
+        filter: Any = None, threads: int | None = None, exact: bool = False, **lexical: Any,
     ) -> Hits:  # fmt: skip
         """The k best documents of the fusion of `search` and `search_dense`.
 
@@ -512,6 +520,7 @@ class Index:
         weight : from 0 to 1, of the ranking by vectors; that of words has the rest. For rrf both
             are doubled
         depth : documents of each ranking; at least k
+        exact : as of `search_dense`
         lexical : other options of `search`: model, expand, feedback, fields, syntax, operator,
             synonyms
 
@@ -522,7 +531,7 @@ class Index:
         texts, depth = check_hybrid(query, k, vectors, fusion, weight, depth, lexical, len(self))
         shared: dict[str, Any] = {"k": depth, "filter": filter, "threads": threads}
         own = texts if vectors is None else vectors
-        near = self.search_dense(own, encoder=encoder, **shared)
+        near = self.search_dense(own, encoder=encoder, exact=exact, **shared)
         words = self.search(texts, **shared, **lexical)
         return fused_hits(near, words, texts, k, fusion, weight)
 

@@ -108,12 +108,19 @@ class ContainerWriter:
         """Write a one-dimensional array."""
         self.region(name, values.dtype, len(values)).append(values)
 
-    def written(self, name: str) -> Array:
-        """A copy of an array that is complete."""
+    def written(self, name: str, start: int = 0, stop: int | None = None) -> Array:
+        """A copy of the elements from start to stop of an array that is complete."""
         region = next(one for one in self._regions if one.name == name)
-        found = np.empty(region.nbytes, np.uint8)
-        disk.read(self._file, found, region.offset)
+        size = region.dtype.itemsize
+        end = region.nbytes if stop is None else stop * size
+        found = np.empty(end - start * size, np.uint8)
+        disk.read(self._file, found, region.offset + start * size)
         return found.view(region.dtype)
+
+    def elements(self, name: str) -> int:
+        """The number of elements of an array that is complete."""
+        region = next(one for one in self._regions if one.name == name)
+        return region.nbytes // region.dtype.itemsize
 
     def finish(self) -> None:
         """Write the footer and close the file. Raises ValueError for a region that is not

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from fastseq import Index, TextEncoder
+from fastseq.index import graphs
+from fastseq.search import dense as searching
 from tests.bert_checkpoints import CONFIG, weights_of, write_checkpoint
 from tests.cli.conftest import Run, Write
 
@@ -59,6 +62,7 @@ def test_search_and_changes(run: Run, write: Write, index: str) -> None:
     assert "run.tsv: 2 queries" in ran.err
     shown = run("info", index).pairs
     assert (shown["format version"], shown["dense.size"]) == ("6", "24")
+    assert shown["segments"].isdecimal()
     assert run("search", "cat", "--dense", "-i", index, "--snippets").code == 0
 
 
@@ -94,6 +98,39 @@ def test_a_column_of_vectors(run: Run, write: Write, tmp_path: Path) -> None:
     assert run("add", "more.parquet", "-i", "index").pairs["added"] == "1"
 
 
+def test_graphs(
+    run: Run, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("usearch")
+    monkeypatch.setattr(graphs, "LEAST", 300)
+    monkeypatch.setattr(searching, "_FOUND", 20)
+    monkeypatch.setattr(searching, "_VISITED", 1)
+    vectors = np.random.default_rng(0).normal(size=(300, 24)).tolist()
+    write("docs.parquet", id=range(300), text=["cat"] * 300, v=vectors)
+    vector_options = ("--dense-column", "v", "--dense-index", "usearch")
+    assert run("index", "docs.parquet", "-o", "index", *vector_options).code == 0
+    shown = run("info", "index").pairs
+    assert shown["dense.graph"] == "usearch"
+    assert (shown["segments with a graph"], shown["format version"]) == ("1", "7")
+    assert run("info", "index", "--verify").code == 0
+    write_checkpoint(tmp_path / "model", pooling="mean")
+    search = ("search", "cat", "-i", "index", "--dense-model", "model", "--format", "json")
+    found = hits(run(*search, "--dense"))
+    exact = hits(run(*search, "--dense", "--dense-exact"))
+    assert len({*found}) == 10
+    assert len({*found} & {*exact}) >= 5
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    assert hits(run(*search, "--dense", "--dense-exact")) == exact
+    assert run(*search, "--hybrid", "rrf", "--dense-exact").code == 0
+    for words in (
+        (*search, "--dense"), (*search, "--hybrid", "sum"),
+        ("index", "docs.parquet", "-o", "other", *vector_options),
+    ):  # fmt: skip
+        assert "pip install 'fastseq[usearch]'" in run(*words).error
+    write("more.parquet", id=[300], text=["cat"], v=vectors[:1])
+    assert "fastseq[usearch]" in run("add", "more.parquet", "-i", "index").error
+
+
 def test_wrong_input(run: Run, write: Write, index: str) -> None:
     assert run("index", "docs.parquet", "-o", "plain").code == 0
     for words, match in [
@@ -104,6 +141,7 @@ def test_wrong_input(run: Run, write: Write, index: str) -> None:
         (("-i", index, "--hybrid", "rrf", "--sort", "year"), "cannot be combined with --sort"),
         (("-i", index, "--hybrid-weight", "1"), "require --hybrid"),
         (("-i", index, "--dense-model", "model"), "requires --dense or --hybrid"),
+        (("-i", index, "--dense-exact"), "--dense-exact requires --dense or --hybrid"),
         (("-i", index, "--hybrid", "rrf", "--hybrid-weight", "2"), "--hybrid-weight must be a num"),
         (("-i", index, "--hybrid", "rrf", "--hybrid-depth", "0"), "--hybrid-depth must be a whole"),
         (("-i", index, "--dense", "--k1", "2"), "--dense cannot be combined with --k1"),
@@ -114,6 +152,7 @@ def test_wrong_input(run: Run, write: Write, index: str) -> None:
         (("--dense", "plain"), "no checkpoint"),
         (("--dense", "model", "--dense-column", "v"), "cannot be combined with --dense-column"),
         (("--dense-column", "none"), "no column 'none'"),
+        (("--dense-index", "usearch"), "--dense-index usearch requires --dense or --dense-column"),
         (("--dense-column", "text"), "expected lists of numbers"),
     ]:
         assert match in run("index", "docs.parquet", "-o", "new", *words).error, words

@@ -129,7 +129,7 @@ def test_search_in_a_damaged_index_does_not_crash(run: Run, index: Path, damage:
 
 
 @pytest.mark.parametrize("damaged", [False, True])
-@pytest.mark.parametrize(("version", "problem"), [(0, "too old"), (7, "too new"), (99, "too new")])
+@pytest.mark.parametrize(("version", "problem"), [(0, "too old"), (8, "too new"), (99, "too new")])
 def test_other_format_versions_are_an_error(
     run: Run, index: Path, version: int, problem: str, damaged: bool
 ) -> None:

@@ -461,9 +461,9 @@ def test_damaged_positions_do_not_affect_searches_without_them(large: Path) -> N
 
 def test_another_format_version_is_rejected(small: Path, tmp_path: Path) -> None:
     content = json.loads((small / MANIFEST).read_text())
-    for version in (0, 7, 99):
+    for version in (0, 8, 99):
         write_manifest(tmp_path, {**content, "format_version": version})
-        said = f"format version {version} is too .* 1 or 2 or 3 or 4 or 5 or 6"
+        said = f"format version {version} is too .* 1 or 2 or 3 or 4 or 5 or 6 or 7"
         with pytest.raises(FormatError, match=said):
             Index.open(tmp_path)
 

@@ -257,7 +257,7 @@ def test_damaged_files_never_crash_a_search(folder: Path, names: list[str]) -> N
 
 
 def test_another_format_version_is_rejected(folder: Path, tmp_path: Path) -> None:
-    for version in (0, 7, 99):
+    for version in (0, 8, 99):
         manifest = replace(read_manifest(folder), format_version=version)
         (tmp_path / MANIFEST).write_bytes(manifest.to_bytes())
         with pytest.raises(FormatError, match=f"format version {version} is too"):
