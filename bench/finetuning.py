@@ -9,7 +9,7 @@ Sections:
 
 accuracy  each task trained on its training rows with each seed, and measured on its test rows;
           with --peer also by PyTorch on the same batches, with the first seed. A fifth of XQuAD's
-          paragraphs is its test; what its head says before training is shown too. With --random
+          paragraphs is its test; the measures before training are shown too. With --random
           each task is also trained from random weights of the same network: what pretraining gains
 speed     an epoch of the first rows of SST-2 from the same weights (forward, backward, AdamW), with
           dropout: tokens per second without padding. PyTorch gets shuffled batches as they come,
@@ -18,7 +18,7 @@ speed     an epoch of the first rows of SST-2 from the same weights (forward, ba
 The recipe: AdamW of 0.01 without decay of biases and norms, a warm-up of 10 % and a linear decay,
 gradients clipped to norm 1, dropout as in the checkpoint, batches of 32; mean pooling, for tags the
 first piece of each word, for answers every token, and a dense layer. PyTorch trains transformers'
-BertModel on the ids that fastseq's tokenizer makes. Its answers are read off by fastseq, from the
+BertModel on the ids that fastseq's tokenizer makes. Its answers are decoded by fastseq, from the
 weights that it learned.
 """
 
@@ -46,6 +46,7 @@ from bench.common.training import size_of
 from fastseq.models.bert.checkpoint import WEIGHTS
 from fastseq.models.data.batches import take
 from fastseq.nn.devices import backend_for
+from fastseq.nn.initialisers import truncated_normal
 from fastseq.store.weights import read_weights, write_weights
 from fastseq.threads import Team
 from fastseq.training.gradient import train
@@ -55,7 +56,6 @@ BATCH, DECAY, WARMUP, CLIP = 32, 0.01, 0.1, 1.0
 SPEED_TARGET = 2.5  # ours to PyTorch's with shuffled batches
 SECONDS = 360  # of a training
 GAIN = 0.02  # of pretrained weights over random ones
-SPREAD = 0.02  # standard deviation of initial weights
 TEST_SHARE = 5  # one in so many paragraphs is for tests
 
 
@@ -223,7 +223,7 @@ def random_weights(checkpoint: Path) -> Path:
         rng = np.random.default_rng(0)
         weights: dict[str, Any] = {}
         for name, array in read_weights(path / WEIGHTS)[0].items():
-            drawn = np.clip(rng.standard_normal(array.shape), -2, 2) * SPREAD
+            drawn = truncated_normal(array.shape, rng)
             is_scale = name.endswith(("LayerNorm.weight", "LayerNorm.gamma"))
             weights[name] = drawn if array.ndim > 1 else np.full(array.shape, float(is_scale))
         (path / WEIGHTS).unlink()

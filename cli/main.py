@@ -140,10 +140,28 @@ class Commands(click.Group):
             _flushes_stdout()
             sys.exit(1)
         except MemoryError:
-            _fail(_memory_advice(args), 1)
+            _fail(self._memory_advice(args), 1)
         except OSError as error:
             _fail(_os_message(error), 1)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+    def _memory_advice(self, args: Sequence[str] | None) -> str:
+        """Which options to lower: training needs memory for a batch, encoding for the longest text,
+        other commands for --memory, where they have it."""
+        words = sys.argv[1:] if args is None else list(args)
+        name = next((word for word in words if word in COMMANDS), "")
+        wanted = ["--batch-size", "--hidden", "--embedding"] if name.startswith("fit-") else []
+        if name in ("embed", "fit-bert", "pretrain-bert"):
+            wanted = ["--max-length"] if name == "embed" else ["--batch-size", "--max-length"]
+        command = self.get_command(click.Context(self), name)
+        has = {option for each in command.params for option in each.opts} if command else set()
+        lower = [option for option in wanted or ["--memory"] if option in has]
+        if not lower:
+            return "out of memory; try fewer --threads"
+        last = lower.pop()
+        smaller = f"{', '.join(lower)} or {last}" if lower else last
+        return f"out of memory; try a smaller {smaller}, or fewer --threads"
 
 
 def _notice(common: Common, others: Callable[..., None]) -> Callable[..., None]:
@@ -181,19 +199,6 @@ def _in_options(message: str, command: click.Command | None) -> str:
         return found[0]
 
     return _PARAMETER.sub(option, message)
-
-
-def _memory_advice(args: Sequence[str] | None) -> str:
-    """Which option to lower: training needs memory for a batch, encoding for the longest text,
-    other commands for --memory."""
-    words = sys.argv[1:] if args is None else list(args)
-    command = words[0] if words else ""
-    lower = "--memory"
-    if command in ("embed", "fit-bert", "pretrain-bert"):
-        lower = "--max-length" if command == "embed" else "--batch-size or --max-length"
-    elif command.startswith("fit-"):
-        lower = "--batch-size, --hidden or --embedding"
-    return f"out of memory; try a smaller {lower}, or fewer --threads"
 
 
 def _usage(error: click.UsageError) -> str:

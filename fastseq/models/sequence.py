@@ -469,8 +469,8 @@ class NetworkModel(SavableModel[L]):
         """The settings of a training of these weights; None where they are not known yet."""
         rate, monitor = self.learning_rate, self.monitored
         own = named("optimizer_settings", self.optimizer_settings)
-        if self.weight_decay or "weight_decay" not in own:
-            own["weight_decay"] = self.weight_decay
+        if self.weight_decay or (self.optimizer == "adamw" and "weight_decay" not in own):
+            own["weight_decay"] = self.weight_decay  # that of adamw itself is not 0
         same = ("epochs", "schedule", "warmup", "clip", "clip_value", "patience", "seed")
         return TrainingSettings(
             optimiser=self.optimizer, optimiser_settings=own,

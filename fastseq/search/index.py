@@ -483,7 +483,7 @@ class Index:
     ) -> Hits:  # fmt: skip
         """The k documents whose vectors have the largest cosine with that of a query; scores are
         the cosines. All documents are compared, but where the index has graphs (`dense_index` of
-        `build`): some of the k may then be missing for the next ones. A document without a vector
+        `build`): the next best may then replace some of the k. A document without a vector
         (of an empty text) is no hit, and a query without one has none.
 
         Parameters

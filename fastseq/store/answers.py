@@ -92,7 +92,7 @@ def _answers(value: Any, start: Any) -> list[Answer]:
     if isinstance(value, dict):
         if isinstance(value[_TEXT], list):
             texts, places = value[_TEXT], [None] * len(value[_TEXT])
-            if value.get(START) is not None:  # a list that a row does not have is null, too
+            if value.get(START):  # a list that a row does not have is null, too
                 places = [_place(at) for at in value[START]]
             return [_answer(text, at) for text, at in zip(texts, places, strict=True)]
         return [_answer(value[_TEXT], _place(value[START]) if START in value else None)]

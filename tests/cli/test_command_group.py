@@ -152,6 +152,8 @@ def test_out_of_memory_names_an_option_of_the_command(
 
     monkeypatch.setattr(cli, "invoke", fail)
     assert f"out of memory; try a smaller {advice}, or" in run(command).error
+    assert f"out of memory; try a smaller {advice}, or" in run("--threads", "1", command).error
+    assert "out of memory; try fewer --threads" in run("predict").error
 
 
 @pytest.mark.parametrize(

@@ -195,8 +195,7 @@ def test_a_learned_vocabulary_is_always_the_same() -> None:
 
 
 def test_documents_of_one_sentence(tmp_path: Path) -> None:
-    exact: dict[str, Any] = {"dropout": 0.0, "optimizer": "adam", "weight_decay": 0.0}
-    settings = {**SIZES, "epochs": 2, "threads": 1, **exact}
+    settings = {**SIZES, "epochs": 2, "threads": 1, "dropout": 0.0}
     some = BertPretrainer(**settings).fit([*DOCUMENTS[:9], ""])
     report = some.report_["training"]
     assert report.single == sum(text.count(".") == 1 for text in DOCUMENTS[:9]) == 2
@@ -207,7 +206,7 @@ def test_documents_of_one_sentence(tmp_path: Path) -> None:
     assert len(told) == 1
     assert model.report_["training"].single == len(single)
     views = model.learned.network.parameters.views
-    initial = PretrainingNetwork(model.learned.config, 0.0, Backend(Team(1)), settings["seed"])
+    initial = PretrainingNetwork(model.learned.config, 0.0, Backend(Team(1)), model.seed)
     for name, weights in initial.parameters.views.items():
         learns = "pooler" not in name and "seq_relationship" not in name
         assert np.array_equal(views[name], weights) != learns, name

@@ -147,6 +147,8 @@ def test_a_weight_decay_of_zero_is_none() -> None:
     for given, decay in (({}, 0.0), ({"weight_decay": 0.01}, 0.01)):
         model = classifier(optimizer="adamw", **given)
         assert model._training_settings(0.0, None).optimiser_settings["weight_decay"] == decay
+    # as in checkpoints that were written before, so that they can be resumed
+    assert classifier()._training_settings(0.0, None).optimiser_settings == {}
     model = classifier(optimizer="adamw", optimizer_settings={"weight_decay": 0.1})
     assert model._training_settings(0.0, None).optimiser_settings == {"weight_decay": 0.1}
 

@@ -175,7 +175,7 @@ class BertEmbedder(BertModel):
 
     def predict(self, examples: Any) -> Float32:
         """float32[D, H], the unit vector of each text, as `TextEncoder.encode` makes them: of an
-        empty text or a null zeros, with a warning, and counted in `report_`."""
+        empty text or a null of a column zeros, with a warning, and counted in `report_`."""
         encoder = self.encoder()
         vectors = encoder.encode(examples)
         self._predicted = self.learned, encoder.report, "a vector of zeros"

@@ -371,6 +371,11 @@ class BertPretrainer(NetworkModel[PretrainingState]):
             raise DeviceError("BERT has no layers for a GPU: expected the device auto or cpu")
         return Backend(Team(thread_count(self.threads)))
 
+    def _frozen(self) -> tuple[str, ...]:
+        """What the data of the last `_task` does not train."""
+        found: tuple[str, ...] = getattr(self, "_untrained", ())
+        return found
+
     def _training_settings(
         self, checkpoint_seconds: float, parameters: Parameters | None
     ) -> TrainingSettings:
@@ -410,6 +415,7 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         network = PretrainingNetwork(config, self.dropout, backend, self.seed, train.has_next)
         if checkpoint is not None:
             network.load(checkpoint)
+        self._untrained = network.untrained
         learned = PretrainingState(
             network, reader.fields, config, tokenizer, reading, train.counts()
         )

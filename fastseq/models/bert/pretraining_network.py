@@ -47,7 +47,7 @@ class PretrainingNetwork(Network):
 
     dropout  all rates; None: those of `config`
     seed     of the initial values, truncated normal with a standard deviation of 0.02
-    has_next  whether the loss has that of pairs; without, the pooler and its scores are not trained
+    has_next  whether the loss has that of pairs; without, its parameters are `untrained`
 
     Parameters have the names of transformers' BertForPreTraining.
     """
@@ -87,6 +87,14 @@ class PretrainingNetwork(Network):
             NEXT: self.next,
         }
         super().__init__(layers, backend)
+
+    @property
+    def untrained(self) -> tuple[str, ...]:
+        """Names of the parameters that no loss depends on: of the pooler and the scores of pairs,
+        without `has_next`."""
+        only_next = (f"{PREFIX}.{_POOLER}.", f"{NEXT}.")
+        names = () if self.has_next else self.parameters.views
+        return tuple(name for name in names if name.startswith(only_next))
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Take the weights of a checkpoint, and those of its pooler and heads where it has them.
