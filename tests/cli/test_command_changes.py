@@ -554,7 +554,7 @@ def test_folder_that_is_no_index_is_an_error(run: Run, cats: Path, words: tuple[
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_newer_format_is_an_error(run: Run, cats: Path, words: tuple[str, ...]) -> None:
-    manifest = replace(read_manifest(INDEX), format_version=7)
+    manifest = replace(read_manifest(INDEX), format_version=8)
     (INDEX / MANIFEST).write_bytes(manifest.to_bytes())  # with its checksum
     extra = INDEX / "data-000001" / "of_the_newer_format"
     extra.write_text("mine")
