@@ -560,7 +560,7 @@ def test_newer_format_is_an_error(run: Run, cats: Path, words: tuple[str, ...]) 
     extra.write_text("mine")
     with kept(verify=False):
         error = run(*words).error
-    assert "format version 7 is too new" in error
+    assert "format version 8 is too new" in error
     assert "upgrade fastseq" in error
     assert "checksum" not in error
 
