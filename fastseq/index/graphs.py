@@ -17,7 +17,7 @@ import numpy as np
 from fastseq.errors import FastseqError, MissingExtraError
 from fastseq.types import Float32, Int64, UInt8
 
-LEAST = 100_000  # vectors of a segment with a graph: fewer are compared in some milliseconds
+LEAST = 100_000  # vectors of a segment with a graph: fewer are compared in some 30 ms
 _NEIGHBOURS, _VISITED = 16, 128  # of a node on each level; nodes compared with one that is added
 
 

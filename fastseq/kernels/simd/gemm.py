@@ -30,8 +30,8 @@ VECTORS = 4 if REGISTERS == 32 else 3
 WIDTH = VECTORS * LANES  # columns of a panel
 ROWS = 512
 DEPTH = 512
-PACKED = 96  # rows of A that `multiply_columns` packs at a time
-HEIGHT = 384  # and its columns, with as many rows of B
+PACKED = 96  # columns of A that `multiply_columns` packs at a time
+HEIGHT = 384  # rows of A and B that it packs at a time
 BREADTH = 384  # columns of B that it packs at a time
 SLIM = 3  # most vectors per panel with which tiles of 8 rows (4 for AVX2) divide 16 rows evenly
 A_PART = PACKED * SLIM * LANES  # indices of the packed blocks in scratch

@@ -292,6 +292,8 @@ class BertPretrainer(NetworkModel[PretrainingState]):
     schedule: str = "linear"
     clip: float | None = 1.0
 
+    _untrained: tuple[str, ...] = ()  # weights that the data of the last `_task` cannot train
+
     @property
     def tokenizer_(self) -> WordPiece:
         """The tokenizer."""
@@ -372,9 +374,7 @@ class BertPretrainer(NetworkModel[PretrainingState]):
         return Backend(Team(thread_count(self.threads)))
 
     def _frozen(self) -> tuple[str, ...]:
-        """What the data of the last `_task` does not train."""
-        found: tuple[str, ...] = getattr(self, "_untrained", ())
-        return found
+        return self._untrained
 
     def _training_settings(
         self, checkpoint_seconds: float, parameters: Parameters | None
