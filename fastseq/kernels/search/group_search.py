@@ -16,14 +16,7 @@ from fastseq.kernels.core.jit import helper, inline, jit
 from fastseq.kernels.core.topk import ALL, key_score, make_key, select_best
 from fastseq.kernels.search.cursors import TINY
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS, RANKS
-from fastseq.kernels.search.postings import (
-    WINDOW,
-    WINDOW_BITS,
-    find_document,
-    frequency,
-    large_mark,
-    stored_tf,
-)
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document, frequency
 from fastseq.kernels.simd.bytes import greater64, prefetch, trailing_zeros
 
 MOST_SUM = 65535  # larger ones are refused
@@ -101,9 +94,8 @@ def _count_live(live, docs, firsts, stops, n, base, documents):
 
 @inline
 def _add_frequency(sums, document, before, postings, j):
-    tf = stored_tf(postings, j)
-    tf = _FULL if tf == large_mark(postings) else tf
-    sums[document] = np.uint8(min(np.uint64(before) + tf, _FULL))
+    total = np.uint64(before) + np.uint64(frequency(postings, j))
+    sums[document] = np.uint8(min(total, _FULL))
 
 
 @inline
@@ -133,6 +125,33 @@ def _add_lists(sums, found, firsts, stops, n, postings):
         _add_frequency(sums, document, sums[document], postings, j)
         found[c] = np.int32(document)
     return end
+
+
+@inline
+def _keep_live(found, n, live, base, documents):
+    """Keep those of n entries of a window whose documents are not deleted; returns how many."""
+    kept = np.uint64(0)
+    for c in range(n):
+        row = base + np.int64(found[c])
+        found[kept] = found[c]
+        if row < documents:
+            kept += np.uint64(live[np.uint64(row)] != 0)
+    return kept
+
+
+@inline
+def _keep_large(sums, found, n, least_sum):
+    """Keep the first entry of each document whose sum is `least_sum` or more; returns how many.
+    Their sums are above the bits of the document then. Without a branch, which would often be
+    mispredicted."""
+    kept = np.uint64(0)
+    for c in range(n):
+        document = np.uint64(found[c])
+        total = np.uint64(sums[document])
+        sums[document] = 0  # of a later entry of the document
+        found[kept] = np.int32(total << np.uint64(WINDOW_BITS) | document)
+        kept += np.uint64(total >= least_sum)
+    return kept
 
 
 @helper
@@ -201,33 +220,26 @@ def sum_groups(
                 continue
             _move_largest(firsts, stops, lists)
             entries = _add_lists(sums, found, firsts, stops, lists, postings)
-            for c in range(entries):
-                prefetch(factor, np.uint64(base + np.int64(found[c])))
-            # each entry is one more posting of a document
-            if len(live) == 0:
-                df[q] -= np.int64(entries)
-            for c in range(entries):
-                document = np.uint64(found[c])
-                if len(live) > 0:
-                    row = base + np.int64(document)
-                    if row >= documents or live[np.uint64(row)] == 0:
-                        continue
-                    df[q] -= 1
-                total = np.uint64(sums[document])
-                sums[document] = 0  # of a later entry of the document
-                if total < least_sum:
-                    continue
+            if len(live) > 0:
+                entries = _keep_live(found, entries, live, base, documents)
+            df[q] -= np.int64(entries)  # each is one more posting of a document
+            large = _keep_large(sums, found, entries, least_sum)
+            for c in range(large):
+                prefetch(factor, np.uint64(base + np.int64(found[c] & WINDOW - 1)))
+            for c in range(large):
+                document = np.uint64(found[c] & WINDOW - 1)
                 row = base + np.int64(document)
                 if row >= documents:  # in a damaged file
                     continue
+                total = np.uint64(found[c] >> WINDOW_BITS)
                 if total == _FULL:
                     total = _whole_sum(np.uint16(document), firsts, stops, lists, postings)
                     overflow = overflow or total == np.uint64(MOST_SUM)
                 value = table[total]
-                part = value / (slope * value + factor[np.uint64(row)])
-                if part >= lowest:
+                below = slope * value + factor[np.uint64(row)]
+                if value >= lowest * below:
                     rows[m] = np.int32(row)
-                    parts[m] = part
+                    parts[m] = value / below
                     m += _U1
             summed = np.int64(0)
             for a in range(np.uint64(lists - 1)):
