@@ -17,7 +17,8 @@ speed     an epoch of the first rows of SST-2 from the same weights (forward, ba
 
 The recipe: AdamW of 0.01 without decay of biases and norms, a warm-up of 10 % and a linear decay,
 gradients clipped to norm 1, dropout as in the checkpoint, batches of 32; mean pooling, for tags the
-first piece of each word, for answers every token, and a dense layer. PyTorch trains transformers'
+first piece of each word, for answers every token, and a dense layer; for similarities (STS-B) the
+cosine of the two texts' vectors. PyTorch trains transformers'
 BertModel on the ids that fastseq's tokenizer makes. Its answers are decoded by fastseq, from the
 weights that it learned.
 """
@@ -29,7 +30,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ TASKS = {
     ),
     "stsb": Task(
         "BertRegressor", "pairs/stsb_train", "pairs/stsb_test", ("spearman",), 0.86,
-        {"learning_rate": 1e-4, "epochs": 4, "pairs": True}, _PAIR,
+        {"learning_rate": 5e-5, "epochs": 4, "separate": True}, _PAIR,
     ),
     "ud_ewt": Task(
         "BertTagger", "tag/ud_ewt/train", "tag/ud_ewt/test", ("accuracy",), 0.95,
@@ -265,6 +266,7 @@ class Twin:
         self.torch, transformers = optional("torch"), optional("transformers")
         self.torch.set_num_threads(model.threads)
         self.model, self.dropout = model, dropout
+        self.separate: bool = getattr(model, "separate", False)
         named = model._named_columns(**columns)
         self.task = model._task(data, None, None, named, backend_for("cpu", Team(model.threads)))
         self.examples = self.task.train
@@ -286,10 +288,13 @@ class Twin:
         torch.manual_seed(seed)
         self.net = self.bert().train()
         hidden = self.net.config.hidden_size
-        self.head = torch.nn.Linear(hidden, self.outputs)
+        self.head = torch.nn.Linear(1 if self.separate else hidden, self.outputs)
         torch.nn.init.trunc_normal_(self.head.weight, std=0.02)
         torch.nn.init.zeros_(self.head.bias)
-        if self.outputs == 1:
+        if self.separate:
+            for name, values in self.task.learned.network.output.values.items():
+                getattr(self.head, name).data[...] = torch.from_numpy(values.copy())
+        elif self.outputs == 1:
             torch.nn.init.constant_(self.head.bias, float(np.mean(self.examples.scores)))
         self.drop = torch.nn.Dropout(self.net.config.hidden_dropout_prob)
         parameters = [*self.net.parameters(), *self.head.parameters()]
@@ -326,6 +331,26 @@ class Twin:
 
     def scores(self, batch: Any) -> Any:
         """[B, outputs] of a ragged batch, padded; of tags a row for each word."""
+        torch = self.torch
+        if self.separate:
+            starts = np.stack([batch.offsets[:-1], batch.offsets[:-1] + batch.seconds], axis=1)
+            ends = np.append(starts.reshape(-1), len(batch.values))
+            texts = replace(batch, offsets=ends, seconds=None)
+            vectors = torch.nn.functional.normalize(self.pooled(*self.hidden(texts)), dim=1)
+            return self.head((vectors[0::2] * vectors[1::2]).sum(1, keepdim=True))
+        hidden, there = self.hidden(batch)
+        if batch.spans is not None:
+            return self.head(hidden).masked_fill(~there[:, :, None], -np.inf)
+        if batch.words is not None:
+            return self.head(self.drop(hidden[there][torch.from_numpy(batch.words)]))
+        return self.head(self.drop(self.pooled(hidden, there)))
+
+    def pooled(self, hidden: Any, there: Any) -> Any:
+        weight = there.to(hidden.dtype)[:, :, None]
+        return (hidden * weight).sum(1) / weight.sum(1)
+
+    def hidden(self, batch: Any) -> tuple[Any, Any]:
+        """([B, T, H], [B, T]: where there is a token) of a ragged batch, padded."""
         torch, lengths = self.torch, np.diff(batch.offsets)
         mask = np.arange(lengths.max()) < lengths[:, None]
         ids, types = np.zeros((2, *mask.shape), np.int64)
@@ -337,12 +362,7 @@ class Twin:
             input_ids=torch.from_numpy(ids), attention_mask=there.long(),
             token_type_ids=torch.from_numpy(types),
         ).last_hidden_state  # fmt: skip
-        if batch.spans is not None:
-            return self.head(hidden).masked_fill(~there[:, :, None], -np.inf)
-        if batch.words is not None:
-            return self.head(self.drop(hidden[there][torch.from_numpy(batch.words)]))
-        weight = there.to(hidden.dtype)[:, :, None]
-        return self.head(self.drop((hidden * weight).sum(1) / weight.sum(1)))
+        return hidden, there
 
     def loss(self, batch: Any) -> Any:
         found = self.scores(batch)

@@ -60,6 +60,27 @@ def test_numbers_and_pairs(run: Run, write: Write) -> None:
     assert len(ran.out.splitlines()) == len(TEXTS)
 
 
+def test_similarities_of_texts_read_separately(run: Run, write: Write) -> None:
+    write("pairs.parquet", a=TEXTS, b=TEXTS[::-1], label=[float(len(text)) for text in TEXTS])
+    fit = ("fit-bert", "pairs.parquet", *FIT, "--separate")
+    for task in ("pair", "regress"):
+        assert run(*fit, "--task", task).pairs["task"] == task
+        assert run("info", "model").pairs["columns"] == "text: a, b, values: label"
+    measures = run("test", "model", "pairs.parquet", "--format", "json").json
+    assert set(measures) == {"pearson", "spearman", "r2", "loss"}
+    ran = run("predict", "model", "pairs.parquet", "--format", "jsonl")
+    assert len(ran.out.splitlines()) == len(TEXTS)
+    assert run("export", "model", "encoder").code == 0
+    embed = ("embed", "encoder", "pairs.parquet", "--text-column", "a", "-o", "vectors.parquet")
+    assert run(*embed).code == 0
+    assert "--separate is for --task regress" in run(*fit).err
+    write("labelled.parquet", a=TEXTS, b=TEXTS, label=LABELS)
+    ran = run("fit-bert", "labelled.parquet", "--task", "pair", "--separate", *FIT)
+    assert "--separate is not for pairs with such labels" in ran.err
+    columns = ("--text-column", "a", "--text-column", "c")
+    assert "no column 'c'" in run(*fit, "--task", "regress", *columns).error
+
+
 def test_tags(run: Run, write: Write) -> None:
     words = [text.split() for text in TEXTS]
     tags = [["B-X" if word[:3] == "cat" else "O" for word in row] for row in words]

@@ -218,6 +218,95 @@ def test_numbers_of_pairs(base: Path, tmp_path: Path) -> None:
     assert len(loaded.predict(paths, text_column=["x", "y"])) == len(TEXTS)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "max", "cls"])
+def test_gradients_of_cosines_are_those_of_the_loss(base: Path, pooling: str) -> None:
+    pairs = list(zip(TEXTS, TEXTS[::-1], strict=True))
+    model = BertRegressor(base=base, separate=True, pooling=pooling, dropout=0.0, threads=1)
+    task = model._task(pairs, SCORES, None, {}, model._backend())
+    network, parameters = task.learned.network, task.parameters
+    batch = take(task.train, np.arange(len(pairs)))
+
+    def loss(training: bool) -> float:
+        return float(network.loss(network.scores(batch, training), batch, training)[0])
+
+    # the predictions begin at the mean and the deviation of the numbers
+    start = network.scores(batch)
+    assert start.mean() == pytest.approx(np.mean(SCORES), rel=1e-4)
+    assert start.std() == pytest.approx(np.std(SCORES), rel=1e-3)
+    assert np.corrcoef(start[:, 0], SCORES)[0, 1] > 0
+    loss(training=True)
+    network.backward()
+    gradients = parameters.gradients.astype(np.float64)
+    own = parameters.views.keys()
+    names = [next(n for n in own if "layer.0" in n and n.endswith("query.weight")), HEAD_WEIGHT]
+    values = parameters.values.copy()
+    rng = np.random.default_rng(1)
+    for direction in (gradients, *(_along(parameters, name, rng) for name in names)):
+        slope, step = float(gradients @ direction), 2e-3 / np.linalg.norm(direction)
+        found = []
+        for sign in (1, -1):
+            parameters.values[:] = values + (sign * step * direction).astype(np.float32)
+            found.append(loss(training=False))
+        assert (found[0] - found[1]) / (2 * step) == pytest.approx(slope, rel=2e-2, abs=1e-3)
+
+
+HEAD_WEIGHT = "classifier.weight"
+
+
+def _along(parameters: Any, name: str, rng: np.random.Generator) -> Any:
+    """A random direction of one parameter."""
+    before = parameters.values.copy()
+    parameters.values[:] = 0
+    view = parameters.views[name]
+    view[...] = rng.standard_normal(view.shape)
+    found = parameters.values.astype(np.float64)
+    parameters.values[:] = before
+    return found
+
+
+def test_numbers_of_texts_read_separately(base: Path, tmp_path: Path) -> None:
+    pairs = list(zip(TEXTS, TEXTS[::-1], strict=True))
+    scores = [abs(len(a) - len(b)) / 8 for a, b in pairs]  # in any order
+    given: dict[str, Any] = {**SETTINGS, "epochs": 8, "dropout": 0.0}
+    model = BertRegressor(base=base, separate=True, **given)
+    model.fit(pairs, scores, valid=(pairs, scores), path=tmp_path / "model")
+    predictions = model.predict(pairs)
+    measures = model.evaluate(pairs, scores)
+    errors = (predictions - np.array(scores)) ** 2
+    assert measures["loss"] == pytest.approx(errors.mean(), rel=1e-5)
+    losses = model.history_.columns["valid_loss"]
+    assert losses[-1] < losses[0]
+    # a cosine has no order, and the exported encoder has the same vectors
+    np.testing.assert_array_equal(model.predict([pair[::-1] for pair in pairs]), predictions)
+    model.export(tmp_path / "encoder")
+    encoder = fastseq.TextEncoder.load(tmp_path / "encoder")
+    vectors = encoder.encode(TEXTS).astype(np.float64)
+    head = load_file(tmp_path / "encoder" / "model.safetensors")
+    cosines = (vectors * vectors[::-1]).sum(1)
+    wanted = cosines * head[HEAD_WEIGHT][0, 0] + head["classifier.bias"][0]
+    np.testing.assert_allclose(predictions, wanted, rtol=1e-4, atol=1e-4)
+    loaded = fastseq.models.load(tmp_path / "model")
+    assert isinstance(loaded, BertRegressor)
+    assert loaded.separate
+    np.testing.assert_array_equal(loaded.predict(pairs), predictions)
+    table = pa.table({"x": TEXTS, "y": TEXTS[::-1], "key": range(10)})
+    named: dict[str, Any] = {"text_column": ["x", "y"], "id_column": "key"}
+    (found,) = loaded.predict_batches(table, **named)
+    np.testing.assert_array_equal(found["prediction"].to_numpy(), predictions)
+    for row, pair in enumerate(pairs):  # alone as in a batch
+        assert loaded.predict([pair])[0] == predictions[row]
+    with pytest.raises(DataError, match="expected a pair of texts"):
+        loaded.predict(["one"])
+    # the larger the number, the less alike
+    away = BertRegressor(base=base, separate=True, **given).fit(pairs, [-s for s in scores])
+    assert away.learned.network.output.values["weight"][0, 0] < 0 < head[HEAD_WEIGHT][0, 0]
+    texts = {"a": ["the cat", "", None], "b": ["a dog", "cat", "mat"]}
+    rows = pa.table({**texts, "label": [1.0, 2.0, 3.0]})
+    model = BertRegressor(base=base, separate=True, epochs=1).fit(rows)
+    wanted = ["2 of 3 rows have an empty text (1 of them null): read as [CLS] [SEP]"]
+    assert model.report_["training"].messages() == wanted
+
+
 def test_evaluation_holds_one_part_at_a_time(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     part = pa.table({"text": TEXTS, "label": SCORES})
     model = BertRegressor(base=base, epochs=1).fit(part)

@@ -8,83 +8,35 @@ model.export("encoder")     # for fastseq.TextEncoder.load, embed and index --de
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from fastseq.errors import SettingsError, located
+from fastseq.errors import SettingsError
 from fastseq.estimator import Choice, Real, parameter
 from fastseq.models.base import training_parameter
 from fastseq.models.bert.checkpoint import POOLINGS, SPECIAL, Checkpoint, Sentences
 from fastseq.models.bert.config import BertConfig
 from fastseq.models.bert.encoding import TextEncoder
-from fastseq.models.bert.examples import PAIR, BertEncoder, RowEncoder
+from fastseq.models.bert.examples import BertEncoder, TwoTextEncoder
 from fastseq.models.bert.finetuning import PAIR_NAMES, BertModel, BertState, BertTask, ScoreTask
 from fastseq.models.bert.inputs import EncodeReport
 from fastseq.models.bert.network import PREFIX, BertEmbeddingNetwork
 from fastseq.models.bert.rows import LABEL, rows_with_columns
 from fastseq.models.bert.writing import ENCODER, write_checkpoint
 from fastseq.models.data.batches import take
-from fastseq.models.data.examples import Coding, Examples, ReadReport
+from fastseq.models.data.examples import Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.nn.backend import Backend
-from fastseq.store.files import SpillArray
 from fastseq.text.wordpiece import WordPiece
-from fastseq.threads import Team
-from fastseq.types import Float32, offsets_of
+from fastseq.types import Float32
 
 if TYPE_CHECKING:
     from fastseq.store.columns import Fields
     from fastseq.store.predictions import Predictions
-    from fastseq.store.rows import RowBatch, RowReader
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TwoTextEncoder(RowEncoder):
-    """The encoder of rows of two texts as two sequences, [CLS] a [SEP] and [CLS] b [SEP].
-
-    An example is a row: its `seconds` are the tokens of the first sequence.
-
-    max_length  tokens of a sequence; longer texts are truncated
-    """
-
-    tokenizer: WordPiece
-    max_length: int
-    labels: ClassVar[Labels | None] = None
-    pairs: ClassVar[bool] = False
-
-    def _read(
-        self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int
-    ) -> Examples:
-        ids, report = SpillArray(np.int32, memory), ReadReport(filler="[CLS] [SEP]", pairs=True)
-        lengths, rows, seconds = ([np.zeros(0, np.int64)] for _ in range(3))
-        for batch in batches:
-            with located(batch.where):
-                both = [self.tokenizer.encode(batch.columns((side,)), team) for side in PAIR]
-            found = [self.tokenizer.join(tokens, None, self.max_length) for tokens in both]
-            first, second = (np.diff(sequences.offsets) for sequences in found)
-            places = offsets_of(first + second)
-            values = np.empty(places[-1], np.int32)
-            is_first = np.arange(places[-1]) < np.repeat(places[:-1] + first, first + second)
-            values[is_first], values[~is_first] = found[0].ids, found[1].ids
-            ids.append(values)
-            lengths.append(first + second)
-            rows.append(batch.first_row + np.arange(batch.rows))
-            seconds.append(first)
-            empty = np.logical_or(*(np.diff(tokens.offsets) == 0 for tokens in both))
-            report.rows += batch.rows
-            report.nulls += batch.partly_null
-            report.empty += int(empty.sum())
-            report.cut += int(np.logical_or(found[0].truncated, found[1].truncated).sum())
-            report.units += len(values)
-            report.ends += 4 * batch.rows
-        return Examples(
-            ids.finish(), offsets_of(np.concatenate(lengths)), np.concatenate(rows), None,
-            seconds=np.concatenate(seconds), report=report,
-        )  # fmt: skip
+    from fastseq.store.rows import RowReader
 
 
 class EmbedTask(ScoreTask):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -176,6 +176,55 @@ class PieceEncoder(RowEncoder):
         unknown = self.tokenizer.id_of(self.tokenizer.unknown)
         report.unknown += int(np.count_nonzero(found.ids == unknown))
         return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TwoTextEncoder(RowEncoder):
+    """The encoder of rows of two texts as two sequences, [CLS] a [SEP] and [CLS] b [SEP].
+
+    An example is a row: its `seconds` are the tokens of the first sequence. Rows may have numbers.
+
+    max_length  tokens of a sequence; longer texts are truncated
+    """
+
+    tokenizer: WordPiece
+    max_length: int
+    labels: ClassVar[Labels | None] = None
+    pairs: ClassVar[bool] = False
+
+    def _read(
+        self, batches: Iterable[RowBatch], encode: Coding | None, team: Team | None, memory: int
+    ) -> Examples:
+        ids, report = SpillArray(np.int32, memory), ReadReport(filler="[CLS] [SEP]", pairs=True)
+        lengths, rows, seconds = ([np.zeros(0, np.int64)] for _ in range(3))
+        scores: list[Float32] = []
+        for batch in batches:
+            with located(batch.where):
+                both = [self.tokenizer.encode(batch.columns((side,)), team) for side in PAIR]
+            found = [self.tokenizer.join(tokens, None, self.max_length) for tokens in both]
+            first, second = (np.diff(sequences.offsets) for sequences in found)
+            places = offsets_of(first + second)
+            values = np.empty(places[-1], np.int32)
+            is_first = np.arange(places[-1]) < np.repeat(places[:-1] + first, first + second)
+            values[is_first], values[~is_first] = found[0].ids, found[1].ids
+            ids.append(values)
+            lengths.append(first + second)
+            rows.append(batch.first_row + np.arange(batch.rows))
+            seconds.append(first)
+            if batch.values is not None:
+                scores.append(_as_float32(batch.values[:, 0], batch))
+            empty = np.logical_or(*(np.diff(tokens.offsets) == 0 for tokens in both))
+            report.rows += batch.rows
+            report.nulls += batch.partly_null
+            report.empty += int(empty.sum())
+            report.cut += int(np.logical_or(found[0].truncated, found[1].truncated).sum())
+            report.units += len(values)
+            report.ends += 4 * batch.rows
+        return Examples(
+            ids.finish(), offsets_of(np.concatenate(lengths)), np.concatenate(rows), None,
+            seconds=np.concatenate(seconds), scores=np.concatenate(scores) if scores else None,
+            report=report,
+        )  # fmt: skip
 
 
 def _as_float32(values: Float64, batch: RowBatch) -> Float32:

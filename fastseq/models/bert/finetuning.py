@@ -31,8 +31,14 @@ from fastseq.models.bert.checkpoint import (
     read_checkpoint,
 )
 from fastseq.models.bert.config import BertConfig
-from fastseq.models.bert.examples import BertEncoder, PieceEncoder
-from fastseq.models.bert.network import BertBody, BertNetwork, BertScorer, without_decay
+from fastseq.models.bert.examples import BertEncoder, PieceEncoder, TwoTextEncoder
+from fastseq.models.bert.network import (
+    BertBody,
+    BertCosineNetwork,
+    BertNetwork,
+    BertScorer,
+    without_decay,
+)
 from fastseq.models.bert.rows import LABEL, rows_with_columns
 from fastseq.models.bert.split_steps import SplitTask
 from fastseq.models.bert.tokenizer_state import (
@@ -42,6 +48,7 @@ from fastseq.models.bert.tokenizer_state import (
 )
 from fastseq.models.bert.writing import CLASSIFICATION, ENCODER, write_checkpoint
 from fastseq.models.classifier import NetworkClassifier, SequenceClassifier
+from fastseq.models.data.batches import take
 from fastseq.models.data.examples import Examples, ReadReport
 from fastseq.models.data.labels import Labels
 from fastseq.models.folder import Content, ModelFolder
@@ -63,6 +70,8 @@ if TYPE_CHECKING:
     from fastseq.store.rows import RowBatch, RowReader
 
 PAIR_NAMES = ("a", "b")  # columns of a pair that is not named
+_PREPARED = 1024  # examples whose cosines the first predictions are scaled by
+_SMALLEST = 1e-6  # deviation of cosines that differ
 _WITH_DECAY = ("adam", "adamw")  # optimisers that can leave parameters without weight decay
 
 
@@ -128,8 +137,6 @@ class BertModel(LabelModel[BertState]):
 
     learning_rates: ClassVar[Mapping[str, float]] = {"adam": 5e-5, "adamw": 5e-5}
     task: ClassVar[type[BertTask]] = BertTask
-    on_gpu: ClassVar[bool] = False  # whether it has a network for a GPU
-
     base: str | Path | None = parameter(
         default=None, check=Location(), none="required by fit", metavar="CHECKPOINT",
         help="Folder of the checkpoint to start from, in Hugging Face's format.",
@@ -161,11 +168,15 @@ class BertModel(LabelModel[BertState]):
         if self.base is None:
             raise SettingsError("base must be given: the folder of a checkpoint of BERT")
 
+    @property
+    def _has_gpu_network(self) -> bool:
+        return False
+
     def _backend(self) -> Backend:
-        if self.on_gpu:
+        if self._has_gpu_network:
             return super()._backend()
         if self.device == "cuda":
-            raise DeviceError(f"a {self.kind} has no GPU network: expected the device auto or cpu")
+            raise DeviceError(f"this {self.kind} has no GPU network: expected device auto or cpu")
         return Backend(Team(thread_count(self.threads)))
 
     def _training_settings(
@@ -305,8 +316,6 @@ class BertTextModel(BertModel):
 
     network: ClassVar[type[BertNetwork]] = BertNetwork
     inputs: ClassVar[str] = "text"
-    on_gpu: ClassVar[bool] = True
-
     pooling: str = parameter(
         default="mean", check=Choice(POOLINGS),
         help="Pooling of the tokens' vectors; cls is BERT's pooler over [CLS].",
@@ -316,10 +325,14 @@ class BertTextModel(BertModel):
         notes="A pair is the sequence [CLS] a [SEP] b [SEP].",
     )  # fmt: skip
 
-    def _encoder(self, tokenizer: WordPiece, limit: int, labels: Labels | None) -> PieceEncoder:
+    @property
+    def _has_gpu_network(self) -> bool:
+        return True
+
+    def _encoder(self, tokenizer: WordPiece, limit: int, labels: Labels | None) -> BertEncoder:
         return PieceEncoder(tokenizer, limit, self.pairs, labels)
 
-    def _network(self, config: BertConfig, encoder: BertEncoder, backend: Backend) -> BertNetwork:
+    def _network(self, config: BertConfig, encoder: BertEncoder, backend: Backend) -> BertBody:
         labels = encoder.labels
         return self.network(
             config, 1 if labels is None else len(labels), self.pooling, self.dropout, backend,
@@ -366,9 +379,10 @@ class BertTextModel(BertModel):
     def export(self, path: str | Path, overwrite: bool = False) -> None:
         """Write the model as a checkpoint in Hugging Face's format, with the tokenizer.
 
-        With the pooling "cls" it is transformers' BertForSequenceClassification. Other poolings
-        are not part of that: the checkpoint is the encoder with the modules of
-        sentence-transformers, and has the dense layer as "classifier.weight" and ".bias".
+        With the pooling "cls" it is transformers' BertForSequenceClassification. Other poolings,
+        and texts that are read separately, are not part of that: the checkpoint is the encoder with
+        the modules of sentence-transformers, and has the last layer as "classifier.weight" and
+        ".bias".
 
         overwrite : replace a checkpoint
 
@@ -377,15 +391,15 @@ class BertTextModel(BertModel):
         """
         learned = self.learned
         network = learned.network
-        assert isinstance(network, BertNetwork)
-        labels = learned.encoder.labels
-        pooled, most = network.pooler is None, learned.encoder.max_length
+        labels, most = learned.encoder.labels, learned.encoder.max_length
+        pooled = not isinstance(network, BertNetwork) or network.pooler is None
+        separate = isinstance(network, BertCosineNetwork)
+        sentences = Sentences(learned.settings["pooling"], normalize=separate, most=most)
         more = {} if labels is not None else {"problem_type": "regression"}
         write_checkpoint(
             path, ENCODER if pooled else CLASSIFICATION, learned.config,
             network.parameters.views, learned.encoder.tokenizer,
-            sentences=Sentences(learned.settings["pooling"], most=most) if pooled else None,
-            max_length=most,
+            sentences=sentences if pooled else None, max_length=most,
             labels=["LABEL_0"] if labels is None else list(map(str, labels.values)),
             settings=more, overwrite=overwrite,
         )  # fmt: skip
@@ -414,6 +428,11 @@ class BertRegressor(BertTextModel, BertNumberModel):
     """Regression by fine-tuning BERT: a number for each text or pair of texts, trained by the
     squared error.
 
+    With `separate`, each text of a pair is a sequence of its own, and the number a linear function
+    of the cosine of their vectors (Reimers and Gurevych 2019, "Sentence-BERT", section 3): for
+    similarities, which a checkpoint that makes vectors knows something of. `export` then writes
+    that encoder.
+
     Attributes
     ----------
     history_, report_, n_parameters_
@@ -426,6 +445,30 @@ class BertRegressor(BertTextModel, BertNumberModel):
     columns: ClassVar[Mapping[str, str]] = {"text_column": "text", "label_column": "values"}
     measures: ClassVar[Mapping[str, bool]] = {"loss": False, "spearman": True, "pearson": True}
     largest_loss: ClassVar[float | None] = None
+
+    separate: bool = parameter(
+        default=False, check=Flag(),
+        help="Read pairs of texts, and predict by the cosine of the vectors of each two.",
+    )  # fmt: skip
+
+    @property
+    def _has_gpu_network(self) -> bool:
+        return not self.separate
+
+    def _encoder(self, tokenizer: WordPiece, limit: int, labels: Labels | None) -> BertEncoder:
+        if self.separate:
+            return TwoTextEncoder(tokenizer, limit)
+        return super()._encoder(tokenizer, limit, labels)
+
+    def _network(self, config: BertConfig, encoder: BertEncoder, backend: Backend) -> BertBody:
+        if self.separate:
+            return BertCosineNetwork(config, self.pooling, self.dropout, backend, self.seed)
+        return super()._network(config, encoder, backend)
+
+    def _reads_pairs(self, fields: Fields | None, like: RowReader | None) -> bool:
+        if fields is None or like is not None:
+            return self.pairs or self.separate
+        return isinstance(self.learned.encoder, TwoTextEncoder) or self.learned.encoder.pairs
 
     def _numbers(
         self, reader: RowReader, report: ReadReport
@@ -462,10 +505,21 @@ class BertRegressor(BertTextModel, BertNumberModel):
         return self.evaluate(examples, y)["r2"]
 
     def _prepare(self, learned: BertState, train: Examples) -> None:
-        """The predictions begin at the mean, which small steps would take long to reach."""
+        """The predictions begin at the mean of the numbers, and those by cosines with their
+        deviation, which small steps would take long to reach."""
         assert train.scores is not None
-        output = learned.network.output
-        output.values["bias"][...] = train.scores.mean(dtype=np.float64)
+        network, scores = learned.network, train.scores.astype(np.float64)
+        mean, output = scores.mean(), network.output
+        if isinstance(network, BertCosineNetwork):
+            count = min(len(train), _PREPARED)
+            some = np.arange(count) * len(train) // count
+            cosines = network.cosines(take(train, some))
+            scale = scores[some].std() / max(cosines.std(), _SMALLEST)
+            if (scores[some] - mean) @ cosines < 0:
+                scale = -scale
+            output.values["weight"][...] = scale
+            mean -= scale * cosines.mean()
+        output.values["bias"][...] = mean
         output.push()
 
     def _open(

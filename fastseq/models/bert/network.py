@@ -39,6 +39,7 @@ class BertBody(LabelNetwork):
     weights : float32[K], of each label in the loss; None: all 1
     pooler : the layer that the dense one follows, of BERT's pooler; None without
     head : prefix of the dense layer's parameters; None: there is no such layer
+    inputs : of the dense layer; None: the size of the tokens' vectors
 
     Parameters of the layers have the names of transformers' BertFor… classes. Only those of the
     pooler and of the dense layer have initial values; the others are zeros until `load` or
@@ -56,6 +57,7 @@ class BertBody(LabelNetwork):
         *,
         pooler: Pooler | None = None,
         head: str | None = HEAD,
+        inputs: int | None = None,
     ) -> None:
         H = config.hidden
         rate = config.dropout if dropout is None else dropout
@@ -80,7 +82,7 @@ class BertBody(LabelNetwork):
         self._drop = backend.dropout(rate)
         if head is not None:
             made = {"init": "truncated_normal", "seed": mixed_key(seed, 3)}
-            self.output = layers[head] = backend.dense(H, outputs, **made)
+            self.output = layers[head] = backend.dense(inputs or H, outputs, **made)
         super().__init__(layers, backend)
 
     def load(self, checkpoint: Checkpoint) -> None:
@@ -220,6 +222,20 @@ class BertNetwork(BertBody):
         self.read_back(rows)
 
 
+class NumberNetwork(LabelNetwork):
+    """A network with one score for each example, trained by the squared error."""
+
+    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
+        assert batch.scores is not None
+        loss = self.backend.squared_error(scores, batch.scores[:, None], training)
+        self._gradients = scores if training else None
+        return loss, float(len(batch))
+
+
+class BertScorer(NumberNetwork, BertNetwork):
+    """A number for each sequence."""
+
+
 class BertRankNetwork(BertNetwork):
     """A score for each candidate of the examples, which begin at the words of a batch.
 
@@ -306,25 +322,24 @@ class BertSpanNetwork(BertBody):
         self.read_back(self.output.backward(self._taken_gradients()))
 
 
-class BertEmbeddingNetwork(BertBody):
-    """body -> pooling: a vector of each of the two texts of an example, trained by the
-    cross-entropy of the cosines of a first text with all second ones of the batch.
+class TwoTextNetwork(BertBody):
+    """body -> pooling: a vector of each of the two texts of an example.
 
-    pooling      "mean" or "max" of the tokens' vectors, or "cls", the vector of [CLS]
-    temperature  what cosines are divided by
+    pooling  "mean" or "max" of the tokens' vectors, or "cls", the vector of [CLS]
+    others   as of BertBody
     """
 
     def __init__(
-        self, config: BertConfig, pooling: str, temperature: float, dropout: float | None,
-        backend: Backend, seed: int,
+        self, config: BertConfig, pooling: str, dropout: float | None, backend: Backend, seed: int,
+        *, head: str | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(config, 0, dropout, backend, seed, head=None)
-        self._name, self._temperature = pooling, temperature
+        super().__init__(config, 1, dropout, backend, seed, head=head, inputs=1)
+        self._name = pooling
         self._pooling = None if pooling == CLS else backend.pooling(pooling, config.hidden)
         self._firsts: Any = None
         self._rows = 0
 
-    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+    def vectors(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
         """float32[2 B, H]: the vectors of the first and the second text of each example."""
         assert batch.seconds is not None
         starts = np.stack([batch.offsets[:-1], batch.offsets[:-1] + batch.seconds], axis=1)
@@ -344,6 +359,37 @@ class BertEmbeddingNetwork(BertBody):
             return rows[self._firsts]
         return self._pooling.forward(rows, offsets)
 
+    def vectors_back(self, directions: tuple[Float64, Float64], gradients: Float64) -> None:
+        """Add the gradients of parameters for those of the directions of the vectors, which are
+        `_units` of these."""
+        units, norms = directions
+        across = gradients - (gradients * units).sum(1, keepdims=True) * units
+        dy = (across / norms).astype(np.float32)
+        if self._pooling is None:
+            self.read_back(self.backend.sum_rows(dy, self._firsts, self._rows))
+        else:
+            self.read_back(self._pooling.backward(dy))
+
+
+class BertEmbeddingNetwork(TwoTextNetwork):
+    """Vectors of two texts, trained by the cross-entropy of the cosines of a first text with all
+    second ones of the batch.
+
+    temperature  what cosines are divided by
+    others       as of TwoTextNetwork
+    """
+
+    def __init__(
+        self, config: BertConfig, pooling: str, temperature: float, dropout: float | None,
+        backend: Backend, seed: int,
+    ) -> None:  # fmt: skip
+        super().__init__(config, pooling, dropout, backend, seed)
+        self._temperature = temperature
+        self._directions: Any = None
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        return self.vectors(batch, training, key)
+
     def cosines(self, vectors: Any) -> Float64:
         """float64[B, B]: of first texts (rows) with second ones."""
         units, _ = _units(vectors)
@@ -362,19 +408,46 @@ class BertEmbeddingNetwork(BertBody):
             shares = np.exp(logits - totals[:, None])
             shares[own, own] -= 1
             shares /= B * self._temperature
-            gradient = np.empty_like(units)
-            gradient[0::2], gradient[1::2] = shares @ second, shares.T @ first
-            # of a vector by that of its direction
-            gradient -= (gradient * units).sum(1, keepdims=True) * units
-            self._gradients = (gradient / norms).astype(np.float32)
+            self._gradients = np.empty_like(units)
+            self._gradients[0::2], self._gradients[1::2] = shares @ second, shares.T @ first
+            self._directions = units, norms
         return loss, float(B)
 
     def backward(self) -> None:
-        dy = self._taken_gradients()
-        if self._pooling is None:
-            self.read_back(self.backend.sum_rows(dy, self._firsts, self._rows))
-        else:
-            self.read_back(self._pooling.backward(dy))
+        self.vectors_back(self._directions, self._taken_gradients())
+
+
+class BertCosineNetwork(NumberNetwork, TwoTextNetwork):
+    """A number for each two texts: a linear function of the cosine of their vectors."""
+
+    def __init__(
+        self, config: BertConfig, pooling: str, dropout: float | None, backend: Backend, seed: int
+    ) -> None:
+        super().__init__(config, pooling, dropout, backend, seed, head=HEAD)
+        self._directions: Any = None
+
+    def scores(self, batch: Batch, training: bool = False, key: int = 0) -> Any:
+        directions = _units(self.vectors(batch, training, key))
+        if training:
+            self._directions = directions
+        return self.output.forward(_cosines(directions[0]).astype(np.float32), training)
+
+    def cosines(self, batch: Batch) -> Float64:
+        """float64[B], without training."""
+        return _cosines(_units(self.vectors(batch))[0])[:, 0]
+
+    def backward(self) -> None:
+        units, _ = self._directions
+        dy = self.output.backward(self._taken_gradients()).astype(np.float64)
+        gradients = np.empty_like(units)
+        gradients[0::2], gradients[1::2] = dy * units[1::2], dy * units[0::2]
+        self.vectors_back(self._directions, gradients)
+
+
+def _cosines(units: Float64) -> Float64:
+    """float64[B, 1]: of the first and the second text of each example."""
+    found: Float64 = (units[0::2] * units[1::2]).sum(1, keepdims=True)
+    return found
 
 
 def _units(vectors: Any) -> tuple[Float64, Float64]:
@@ -382,16 +455,6 @@ def _units(vectors: Any) -> tuple[Float64, Float64]:
     exact = vectors.astype(np.float64)
     norms = np.maximum(np.sqrt((exact * exact).sum(1, keepdims=True)), _SMALLEST)
     return exact / norms, norms
-
-
-class BertScorer(BertNetwork):
-    """A network with one score for each sequence, trained by the squared error."""
-
-    def loss(self, scores: Any, batch: Batch, training: bool) -> tuple[SupportsFloat, float]:
-        assert batch.scores is not None
-        loss = self.backend.squared_error(scores, batch.scores[:, None], training)
-        self._gradients = scores if training else None
-        return loss, float(len(batch))
 
 
 def types_of(batch: Batch) -> Int32 | None:
