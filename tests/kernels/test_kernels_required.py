@@ -223,6 +223,9 @@ def test_long_lists(seed: int, k: int) -> None:
             Term(term, 0.0 if role == EXCLUDED else weight, role)
             for term, weight, role in zip(terms, weights, roles, strict=True)
         ])  # fmt: skip
+    for order in ((0, 1, 2), (2, 0, 1)):
+        weights = np.round(chance.random(3) * 3 + 0.1, 2).tolist()
+        queries.append([Term(order[i], weights[i], REQUIRED) for i in range(3)])
     allowed: Any = None if seed % 2 else set(range(0, DOCUMENTS, 3))
     if seed == 4:
         allowed = set(range(WINDOW - 2000, WINDOW + 70))

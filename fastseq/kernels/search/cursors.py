@@ -20,7 +20,7 @@ from fastseq.kernels.core.arrays import (
 from fastseq.kernels.core.intrinsics import array_at
 from fastseq.kernels.core.jit import helper, inline
 from fastseq.kernels.core.topk import make_key, sort_descending
-from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, find_document
+from fastseq.kernels.search.postings import WINDOW, WINDOW_BITS, WORDS, find_document
 from fastseq.kernels.search.segments import BITS, FIRST_RUN, LAST_RUN, POSTING, RUN, first_run
 
 # Below this a product of weight and part might round to zero and a hit be lost.
@@ -39,6 +39,7 @@ class Scratch(NamedTuple):
     candidates: Int32  # [WINDOW] documents that may pass the threshold
     partial: Float32  # [WINDOW] and their scores so far
     postings: UInt32  # [WINDOW] and their postings of a term in the window
+    words: UInt64  # [WORDS] bits of documents, in the memory of `postings`
     keys: UInt64  # [capacity] the query's candidates
     spare: UInt64  # [capacity]
     weight: Float32  # [M] of the query's terms in a segment, M the longest query's
@@ -71,12 +72,14 @@ class Memory(NamedTuple):
 
 def make_scratch(k: int, terms: int) -> Memory:
     """Scratch for queries of at most `terms` terms and k hits."""
+    postings = np.empty(WINDOW, np.uint32)
     arrays = Scratch(
         scores=np.zeros(WINDOW, np.float32),
         seen=np.zeros(WINDOW, np.uint8),
         candidates=np.zeros(WINDOW, np.int32),
         partial=np.empty(WINDOW, np.float32),
-        postings=np.empty(WINDOW, np.uint32),
+        postings=postings,
+        words=postings.view(np.uint64)[:WORDS],
         keys=np.empty(key_capacity(k), np.uint64),
         spare=np.empty(key_capacity(k), np.uint64),
         weight=np.empty(terms, np.float32),
@@ -100,16 +103,16 @@ def make_scratch(k: int, terms: int) -> Memory:
 @inline
 def scratch_of(memory):
     """The Scratch with the addresses of a Memory."""
-    keys, terms = memory[20], memory[21]
+    keys, terms = memory[21], memory[22]
     return Scratch(
         _float32_at(memory[0], WINDOW), _uint8_at(memory[1], WINDOW),
         _int32_at(memory[2], WINDOW), _float32_at(memory[3], WINDOW),
-        _uint32_at(memory[4], WINDOW), _uint64_at(memory[5], keys), _uint64_at(memory[6], keys),
-        _float32_at(memory[7], terms), _float32_at(memory[8], terms),
-        _float32_at(memory[9], terms + 1), _int64_at(memory[10], terms),
-        _int64_at(memory[11], terms), _int64_at(memory[12], terms), _int64_at(memory[13], terms),
-        _int64_at(memory[14], terms), _int64_at(memory[15], terms), _uint8_at(memory[16], terms),
-        _int64_at(memory[17], terms), _uint64_at(memory[18], terms), _uint64_at(memory[19], terms),
+        _uint32_at(memory[4], WINDOW), _uint64_at(memory[5], WORDS), _uint64_at(memory[6], keys),
+        _uint64_at(memory[7], keys), _float32_at(memory[8], terms), _float32_at(memory[9], terms),
+        _float32_at(memory[10], terms + 1), _int64_at(memory[11], terms),
+        _int64_at(memory[12], terms), _int64_at(memory[13], terms), _int64_at(memory[14], terms),
+        _int64_at(memory[15], terms), _int64_at(memory[16], terms), _uint8_at(memory[17], terms),
+        _int64_at(memory[18], terms), _uint64_at(memory[19], terms), _uint64_at(memory[20], terms),
     )  # fmt: skip
 
 

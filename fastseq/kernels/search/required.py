@@ -4,7 +4,7 @@ The required lists are intersected window by window, from the rarest on. Of a fr
 documents are known as bits, a bit is tested for each candidate; then a list that is not much longer
 than the candidates so far is read whole, with the candidates marked in a table of the window's
 documents; of a longer one each candidate is looked up. Where the rarest term is frequent too, its
-bits and those of another one are combined word by word. Before that, postings of the first list
+bits and those of the others are combined word by word. Before that, postings of the first list
 whose part is too small for a hit are left out, a block at a time. Scores are then added up in the
 order of plain queries (search.py), and dropped where they cannot reach the threshold, so they have
 the same bits.
@@ -28,7 +28,7 @@ from fastseq.kernels.search.cursors import (
     scratch_of,
     windows_of,
 )
-from fastseq.kernels.search.dense import dense_of, has_bit
+from fastseq.kernels.search.dense import dense_of, has_bit, rank_of
 from fastseq.kernels.search.impacts import BLOCK, BLOCK_BITS
 from fastseq.kernels.search.postings import WINDOW_BITS, find_document
 from fastseq.kernels.search.search import (
@@ -42,7 +42,7 @@ from fastseq.kernels.search.search import (
     write_hits,
 )
 from fastseq.kernels.search.segments import DOCUMENTS, FIRST_ROW, LAST_RUN, RUN, segment_of
-from fastseq.kernels.simd.bytes import count_ones, trailing_zeros
+from fastseq.kernels.simd.bytes import count_ones, nonzero64, prefetch, trailing_zeros
 
 OPTIONAL, REQUIRED, EXCLUDED = 0, 1, 2  # roles of a term
 _U1, _U6, _U63 = np.uint64(1), np.uint64(6), np.uint64(63)
@@ -105,10 +105,17 @@ def _common_window(scratch, segment, terms, window):
     return window
 
 
+@inline
+def _is_required_dense(scratch, i):
+    """Whether term i is required and has bits."""
+    return scratch.role[i] == REQUIRED and scratch.bits[i] != 0
+
+
 @optimised_helper
 def _collect_common(scratch, segment, i, limit, other, window, windows):
-    """`search.collect_one`, of the documents alone whose bits of the term `other` are set. Written
-    without a branch for each posting, which would often be mispredicted."""
+    """`search.collect_one`, of the documents alone whose bits of the term `other` are set: most
+    postings fail that test, so their parts are not read. Written without a branch for each posting,
+    which would often be mispredicted."""
     bits, _, _ = dense_of(scratch.bits[other], windows, window)
     candidates = scratch.candidates
     partial = scratch.partial
@@ -116,42 +123,52 @@ def _collect_common(scratch, segment, i, limit, other, window, windows):
     parts = segment.parts
     block = segment.block
     weight = scratch.weight[i]
-    at = np.uint64(scratch.posting[i])
+    begin = np.uint64(scratch.posting[i])
+    at = begin
     last = at + np.uint64(scratch.count[i])
     found = np.uint64(0)
     while at < last:
         stop = min((at | np.uint64(BLOCK - 1)) + np.uint64(1), last)
         if stop - at < np.uint64(BLOCK) or weight * block[at >> np.uint64(BLOCK_BITS)] > limit:
             for j in range(at, stop):
-                document = np.uint64(docs[j])
-                score = weight * parts[j]
-                candidates[found] = np.int32(document)
-                partial[found] = score
-                found += has_bit(bits, document) & np.uint64(score > limit)
+                candidates[found] = np.int32(j - begin)
+                found += has_bit(bits, np.uint64(docs[j]))
         at = stop
-    return np.int64(found)
+    kept = np.uint64(0)
+    for c in range(found):
+        j = begin + np.uint64(candidates[c])
+        score = weight * parts[j]
+        candidates[kept] = np.int32(docs[j])
+        partial[kept] = score
+        kept += np.uint64(score > limit)
+    return np.int64(kept)
 
 
 @optimised_helper
-def _collect_words(scratch, segment, i, limit, other, window, windows, low, high):
-    """`_collect_common` for a term with bits of its own: of the documents in the words from `low`
-    to `high`, exclusive, multiples of 4."""
+def _collect_words(scratch, segment, i, limit, other, terms, window, windows, low, high):
+    """`_collect_common` for a term with bits of its own, of the documents alone that all required
+    terms with bits have: of those in the words from `low` to `high`, exclusive, multiples of 64."""
     bits, first, places = dense_of(scratch.bits[i], windows, window)
     others, _, _ = dense_of(scratch.bits[other], windows, window)
+    words = scratch.words
+    for w in range(np.uint64(low), np.uint64(high)):
+        words[w] = bits[w] & others[w]
+    for t in range(terms):
+        if t != i and t != other and _is_required_dense(scratch, t):
+            others, _, _ = dense_of(scratch.bits[t], windows, window)
+            for w in range(np.uint64(low), np.uint64(high)):
+                words[w] &= others[w]
     candidates = scratch.candidates
     partial = scratch.partial
     parts = segment.parts
     weight = scratch.weight[i]
     found = np.uint64(0)
-    for four in range(np.uint64(low), np.uint64(high), np.uint64(4)):
-        any_common = np.uint64(0)
-        for w in range(four, four + np.uint64(4)):
-            any_common |= bits[w] & others[w]
-        if any_common == 0:
-            continue
-        for w in range(four, four + np.uint64(4)):
-            own = bits[w]
-            common = own & others[w]
+    for many in range(np.uint64(low), np.uint64(high), np.uint64(64)):
+        filled = nonzero64(words, many)
+        while filled:
+            w = many + trailing_zeros(filled)
+            filled &= filled - _U1
+            own, common = bits[w], words[w]
             while common:
                 bit = trailing_zeros(common)
                 common &= common - _U1
@@ -214,6 +231,31 @@ def _intersect(scratch, segment, i, found):
 
 
 @optimised_helper
+def _add_common(scratch, segment, i, found, window, windows, threshold):
+    """`search.complete` by a term with bits that all candidates have."""
+    bits, first, places = dense_of(scratch.bits[i], windows, window)
+    candidates = scratch.candidates
+    partial = scratch.partial
+    postings = scratch.postings
+    parts = segment.parts
+    weight = scratch.weight[i]
+    limit = np.float32(threshold - scratch.rest[i])
+    kept = np.uint64(0)
+    for c in range(np.uint64(found)):
+        document = np.uint64(candidates[c])
+        score = partial[c]
+        before = rank_of(bits, places, document)
+        prefetch(parts, first + before)
+        candidates[kept] = np.int32(document)
+        partial[kept] = score
+        postings[kept] = np.uint32(before)
+        kept += np.uint64(score > limit)
+    for c in range(kept):
+        partial[c] += weight * parts[first + np.uint64(postings[c])]
+    return np.int64(kept)
+
+
+@optimised_helper
 def _search_required(
     scratch, found, best_key, segment, terms, excluded, k, first_row, n_docs, base, allowed, ranges,
     at,
@@ -243,21 +285,21 @@ def _search_required(
         limit = max(limit, np.float32(0.0))  # a deleted document has parts of 0
         other = -1
         for i in range(terms):
-            dense = i != first and scratch.role[i] == REQUIRED and scratch.bits[i] != 0
+            dense = i != first and _is_required_dense(scratch, i)
             if dense and (other < 0 or scratch.count[i] < scratch.count[other]):
                 other = i
-        low, high = (low >> 8) << 2, ((high >> 8) + 1) << 2  # of words, four at a time
+        low, high = (low >> 12) << 6, ((high >> 12) + 1) << 6  # of words, 64 at a time
         if other < 0:
             candidates = collect_one(scratch, segment, first, limit)
         elif scratch.bits[first] != 0 and WORDS_A_POSTING * scratch.count[first] >= high - low:
             candidates = _collect_words(
-                scratch, segment, first, limit, other, window, windows, low, high
+                scratch, segment, first, limit, other, terms, window, windows, low, high
             )
         else:
             candidates = _collect_common(scratch, segment, first, limit, other, window, windows)
-        for i in range(terms):
-            if i != first and i != other and scratch.role[i] == REQUIRED and scratch.bits[i] != 0:
-                candidates = _intersect_bits(scratch, i, candidates, window, windows)
+            for i in range(terms):
+                if i != first and i != other and _is_required_dense(scratch, i):
+                    candidates = _intersect_bits(scratch, i, candidates, window, windows)
         for i in range(terms):
             if i != first and scratch.role[i] == REQUIRED and scratch.bits[i] == 0:
                 candidates = _intersect(scratch, segment, i, candidates)
@@ -267,7 +309,11 @@ def _search_required(
             for c in range(np.uint64(candidates)):
                 scratch.partial[c] = 0.0
         for i in range(begun, terms):
-            if candidates > 0:
+            if candidates > 0 and _is_required_dense(scratch, i):
+                candidates = _add_common(
+                    scratch, segment, i, candidates, window, windows, threshold
+                )
+            elif candidates > 0:
                 candidates = complete(scratch, segment, i, candidates, window, windows, threshold)
         found, best_key, threshold = add_hits(
             scratch, found, best_key, threshold, segment, candidates, window, terms, excluded, k,

@@ -159,6 +159,15 @@ def greater64(builder: Any, array: Any, start: Any, limit: Any) -> Any:
     return builder.bitcast(builder.fcmp_ordered(">", values, broadcast(builder, limit, 64)), _I64)
 
 
+@llvm(types.uint64, data, types.uint64)
+def nonzero64(builder: Any, array: Any, index: Any) -> Any:
+    """uint64 whose bit i is array[index + i] != 0, for 64 uint64."""
+    kind = ir.VectorType(_I64, 64)
+    lanes = builder.load(at(builder, array, index, kind), align=8)
+    filled = builder.icmp_unsigned("!=", lanes, ir.Constant(kind, [0] * 64))
+    return builder.bitcast(filled, _I64)
+
+
 def _copied(builder: Any, out: Any, to: Any, array: Any, index: Any, shift: Any) -> Any:
     """Copy array[index:index + 64] to out[to:to + 64] with `shift` added to the ASCII capitals;
     returns the bytes as they were."""
