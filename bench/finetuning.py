@@ -93,7 +93,7 @@ TASKS = {
     ),
     "stsb": Task(
         "BertRegressor", "pairs/stsb_train", "pairs/stsb_test", ("spearman",), 0.86,
-        {"learning_rate": 5e-5, "epochs": 4, "separate": True}, _PAIR,
+        {"learning_rate": 1e-4, "epochs": 3, "separate": True}, _PAIR,
     ),
     "ud_ewt": Task(
         "BertTagger", "tag/ud_ewt/train", "tag/ud_ewt/test", ("accuracy",), 0.95,

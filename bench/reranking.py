@@ -59,6 +59,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--queries", type=int, default=1000, help="sentences to train on")
     parser.add_argument("--negatives", type=int, default=3, help="of each sentence")
     parser.add_argument("--max-length", type=int, default=160, help="tokens of a pair")
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
     parser.add_argument("--depth", type=int, default=30, help="documents that are ordered")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse(arguments)
@@ -75,8 +76,8 @@ def measure(options: argparse.Namespace, report: Report, collection: Path, folde
     lists = mined(options, docs, index)
     pq.write_table(lists, folder / "lists.parquet")
     model = BertReranker(
-        base=options.model, epochs=1, batch_size=8, learning_rate=5e-5, warmup_ratio=0.1,
-        weight_decay=0.01, max_length=options.max_length, seed=options.seed,
+        base=options.model, epochs=1, batch_size=8, learning_rate=options.learning_rate,
+        warmup_ratio=0.1, weight_decay=0.01, max_length=options.max_length, seed=options.seed,
         threads=options.threads,
     )  # fmt: skip
     start = time.perf_counter()

@@ -121,8 +121,11 @@ class Encoder:
         self._is_tanh = is_tanh
         self._rows = ROWS  # tokens of a chunk, fewer where memory is too small
         self._drops_nothing = np.uint64(0), *limit_and_scale(0.0)
-        self._layers = [
-            _Layer(
+        packed: dict[int, _Layer] = {}
+
+        def pack(number: int) -> None:
+            layer = layers[number]
+            packed[number] = _Layer(
                 product(layer.attention),
                 product(layer.attention_output),
                 layer.attention_norm,
@@ -130,8 +133,9 @@ class Encoder:
                 product(layer.outer),
                 layer.outer_norm,
             )
-            for layer in layers
-        ]
+
+        team.run(pack, len(layers))
+        self._layers = [packed[number] for number in range(len(layers))]
 
     def chunks(self, offsets: Int64) -> list[Int64]:
         """The numbers of B sequences with bounds `offsets`, in chunks of about ROWS rows, or

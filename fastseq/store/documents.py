@@ -15,6 +15,7 @@ import struct
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from operator import itemgetter
@@ -26,6 +27,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 
 from fastseq.errors import DataError, FormatError, quoted
+from fastseq.machine import core_count
 from fastseq.store.arrays import byte_lengths, is_text, number_array, plain
 from fastseq.store.files import reason
 from fastseq.store.recent import Recent
@@ -39,6 +41,7 @@ CACHED_BYTES = 64 << 20  # compressed; columns of larger files are cached only w
 _BATCH = 128  # groups: 16 MB of strings
 _BATCH_ROWS = 1 << 16
 _AT_ONCE = 16  # groups of which rows are taken
+_MOST = 0.75  # the share of all groups from which on all are read, and cached
 _FEW = 64  # rows
 _ARRAY_BYTES = 256  # of an array without its buffers, about
 _readers = itertools.count()  # their numbers, in keys of caches
@@ -265,8 +268,9 @@ class StoredDocuments(ABC):
     ) -> pa.Table:  # fmt: skip
         """Some rows (int[m], repeats allowed), in the given order, of some columns or all.
 
-        Reads the groups that hold these rows, and keeps those of few rows in `recent`; if these are
-        most groups of a small file, reads and caches all of them, unless `cached` is false.
+        Reads the groups that hold these rows, on all cores, and keeps those of few rows in
+        `recent`; if these are most groups of a small file, reads and caches all of them, unless
+        `cached` is false.
 
         Raises IndexError: a row is out of range; DataError: there is no column of a given name;
         FormatError: the file is damaged.
@@ -329,17 +333,24 @@ class GroupedDocuments(StoredDocuments):
         group_of = np.searchsorted(self.starts, ascending, "right") - 1
         first = np.flatnonzero(np.diff(group_of, prepend=-1))
         if is_cached or (
-            cached and 2 * len(first) > len(self.starts) - 1 > 1 and self._bytes <= CACHED_BYTES
+            cached
+            and len(first) > _MOST * (len(self.starts) - 1)
+            and len(self.starts) > 2
+            and self._bytes <= CACHED_BYTES
         ):
             whole = pa.Table.from_arrays([self.column(name) for name in names], names)
             return taken(whole, wanted)
-        pieces = []
-        ends = [*first[_AT_ONCE::_AT_ONCE], len(ascending)]
-        for start, stop in zip(first[::_AT_ONCE].tolist(), ends, strict=True):
+
+        def piece(start: int, stop: int) -> pa.Table:
             groups, own = np.unique(group_of[start:stop], return_inverse=True)
             table = self._read(groups.tolist(), names)
             before = offsets_of(np.diff(self.starts)[groups])[own]
-            pieces.append(taken(table, ascending[start:stop] - self.starts[groups][own] + before))
+            return taken(table, ascending[start:stop] - self.starts[groups][own] + before)
+
+        begins = first[::_AT_ONCE].tolist()
+        ends = [*begins[1:], len(ascending)]
+        with ThreadPoolExecutor(min(core_count(), len(begins)), "fastseq-rows") as pool:
+            pieces = list(pool.map(piece, begins, ends))  # decompressed without the GIL
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
         return taken(pa.concat_tables(pieces), back)
