@@ -7,6 +7,7 @@ of every posting in the index, and yields the merged postings in chunks of terms
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -377,13 +378,15 @@ class SegmentBuilder:
         path = self._container.path
 
         def ids_of(rows: Int64) -> list[Any]:
+            reading = threading.Lock()
             with open(path, "rb") as file:
 
                 def read_many(starts: list[int], stops: list[int]) -> list[bytes]:
                     found = []
-                    for start, stop in zip(starts, stops, strict=True):
-                        file.seek(start)  # the documents are the first array
-                        found.append(file.read(stop - start))
+                    with reading:  # threads take rows of several groups
+                        for start, stop in zip(starts, stops, strict=True):
+                            file.seek(start)  # the documents are the first array
+                            found.append(file.read(stop - start))
                     return found
 
                 reader = open_documents(

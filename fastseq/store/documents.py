@@ -381,8 +381,8 @@ class DocumentReader(GroupedDocuments):
 
     Parameters
     ----------
-    read_many : the bytes of several ranges of the groups, from one offset each to another; may
-        raise FormatError
+    read_many : the bytes of several ranges of the groups, from one offset each to another; called
+        by several threads at a time; may raise FormatError
     schema : of the columns
     rows : of each group
     bounds : int64[G, 2]: the offsets of its first byte and after its last
