@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -380,6 +382,39 @@ def test_few_hits_read_few_groups(reader: StoredDocuments, monkeypatch: pytest.M
     reader.take(range(0, ROWS, 50), ["id"])
     assert reader.column("id").num_chunks == 1
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_rows_of_many_groups_are_read_on_threads(
+    table: pa.Table, small_groups: None, monkeypatch: pytest.MonkeyPatch, cores: int
+) -> None:
+    monkeypatch.setattr(documents, "core_count", lambda: cores)
+    monkeypatch.setattr(documents, "_AT_ONCE", 2)
+    written = Written(table)
+    raw, names = b"".join(written.groups), set()
+
+    def read(start: int, stop: int) -> bytes:
+        time.sleep(0.001)  # so that other threads begin
+        names.add(threading.current_thread().name)
+        return raw[start:stop]
+
+    reader = written.reader(read)
+    groups = len(reader.starts) - 1
+    assert groups > 40
+    chance = np.random.default_rng(cores)
+    chosen = chance.choice(groups, groups // 2, replace=False)
+    rows = np.concatenate([reader.starts[chosen], reader.starts[chosen + 1] - 1, [ROWS - 1]])
+    chance.shuffle(rows)
+    assert reader.take(rows).equals(table.take(pa.array(rows)))
+    assert len(names) == cores
+
+    def fail(start: int, stop: int) -> bytes:
+        if start > len(raw) // 2:
+            raise FormatError("the checksum is wrong")
+        return raw[start:stop]
+
+    with pytest.raises(FormatError, match="the checksum is wrong"):
+        written.reader(fail).take(rows)
 
 
 @pytest.mark.parametrize("limit", [1 << 30, 3000])
