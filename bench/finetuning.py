@@ -97,7 +97,7 @@ TASKS = {
     ),
     "ud_ewt": Task(
         "BertTagger", "tag/ud_ewt/train", "tag/ud_ewt/test", ("accuracy",), 0.95,
-        {"learning_rate": 1e-4, "epochs": 3},
+        {"learning_rate": 1e-4, "epochs": 1},
     ),
     "xquad": Task(
         "BertAnswerer", "qa/xquad_en", "qa/xquad_en", ("f1", "exact_match"), None,
