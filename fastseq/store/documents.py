@@ -15,7 +15,6 @@ import struct
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from operator import itemgetter
@@ -32,6 +31,7 @@ from fastseq.store.arrays import byte_lengths, is_text, number_array, plain
 from fastseq.store.files import reason
 from fastseq.store.recent import Recent
 from fastseq.store.record_batches import RecordBatchReader
+from fastseq.threads import Team
 from fastseq.types import Int64, offsets_of
 
 GROUP_ROWS = 4096
@@ -341,19 +341,21 @@ class GroupedDocuments(StoredDocuments):
             whole = pa.Table.from_arrays([self.column(name) for name in names], names)
             return taken(whole, wanted)
 
-        def piece(start: int, stop: int) -> pa.Table:
+        bounds = [*first[::_AT_ONCE].tolist(), len(ascending)]
+        pieces: dict[int, pa.Table] = {}
+
+        def read(number: int) -> None:
+            start, stop = bounds[number : number + 2]
             groups, own = np.unique(group_of[start:stop], return_inverse=True)
             table = self._read(groups.tolist(), names)
             before = offsets_of(np.diff(self.starts)[groups])[own]
-            return taken(table, ascending[start:stop] - self.starts[groups][own] + before)
+            rows = ascending[start:stop] - self.starts[groups][own] + before
+            pieces[number] = taken(table, rows)
 
-        begins = first[::_AT_ONCE].tolist()
-        ends = [*begins[1:], len(ascending)]
-        with ThreadPoolExecutor(min(core_count(), len(begins)), "fastseq-rows") as pool:
-            pieces = list(pool.map(piece, begins, ends))  # decompressed without the GIL
+        Team(core_count()).run(read, len(bounds) - 1)
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
-        return taken(pa.concat_tables(pieces), back)
+        return taken(pa.concat_tables(pieces[number] for number in range(len(pieces))), back)
 
     def _few(self, rows: Int64, names: list[str], recent: Recent) -> pa.Table | None:
         """Some rows, with the groups in a cache; None where groups are not cached."""
